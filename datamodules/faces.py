@@ -1,0 +1,222 @@
+"""What flows from a data set to a loss: ``Face`` (decoded file), ``FaceSample`` (crop), ``FaceBatch``.
+
+Two coordinate frames occur. *Image pixels*: (x, y) in the original image, pixel centres at integers, zero-based, x to
+the right, y down. *Crop coordinates*: ``p = x_px / size`` in the square crop of ``size`` pixels.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+FloatArray = npt.NDArray[np.float32]
+ByteArray = npt.NDArray[np.uint8]
+
+
+class DataError(ValueError):
+    """Bad input data. The message names the file, what was found, what was expected, and what to do."""
+
+
+@dataclass
+class Face:
+    """One decoded image with what is known of its face.
+
+    Attributes:
+        image: RGB, uint8, shape ``(H, W, 3)``.
+        path: file it came from (or a label such as ``synthetic/photo/12``), for messages and per-face reports.
+        landmarks: image pixels, shape ``(68, 2)``, or None where unlabelled.
+        box: given or detected face box ``(x0, y0, x1, y1)`` in image pixels, or None.
+        groups: names of the test figures the face counts in, e.g. ``("300w_full", "300w_common")``.
+    """
+
+    image: ByteArray
+    path: str
+    landmarks: FloatArray | None = None
+    box: FloatArray | None = None
+    groups: tuple[str, ...] = ()
+
+
+class FaceSet(Sequence[Face], ABC):
+    """A list of faces that are decoded (or drawn) when asked for. Subclasses give ``__len__`` and ``face``."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def face(self, index: int) -> Face:
+        """Decode or draw face ``index`` (0 ≤ index < len)."""
+
+    @property
+    @abstractmethod
+    def has_landmarks(self) -> bool:
+        """Whether every face of the set is labelled."""
+
+    @abstractmethod
+    def groups(self) -> list[tuple[str, ...]]:
+        """Each face's groups, without decoding an image."""
+
+    @abstractmethod
+    def shapes(self) -> list[FloatArray]:
+        """The landmarks of all labelled faces (image pixels), without decoding an image where that can be had."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A short text that changes when the set's content does: the key under which pretrained weights are reused."""
+
+    def __getitem__(self, index: int) -> Face:  # type: ignore[override]  # slices are of no use here
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.face(index)
+
+
+class UnlabelledFaces(FaceSet):
+    """A view of a face set that hides its landmarks, so that a target set can never lend them to training.
+
+    Args:
+        faces: the set to hide.
+        oracle_box: keep the box of the annotated landmarks for the crop (the paper's protocol). Otherwise the crop has
+            the box given with the image or found by a detector, and where there is none, the whole image.
+    """
+
+    def __init__(self, faces: FaceSet, oracle_box: bool = False) -> None:
+        self.faces, self.oracle_box = faces, oracle_box
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    @property
+    def has_landmarks(self) -> bool:
+        return False
+
+    def groups(self) -> list[tuple[str, ...]]:
+        return self.faces.groups()
+
+    def shapes(self) -> list[FloatArray]:
+        return []
+
+    def fingerprint(self) -> str:
+        return f"unlabelled(oracle_box={self.oracle_box}):{self.faces.fingerprint()}"
+
+    def face(self, index: int) -> Face:
+        face = self.faces[index]
+        box = face.box
+        if self.oracle_box and face.landmarks is not None:
+            box = np.concatenate([face.landmarks.min(0), face.landmarks.max(0)])
+        return replace(face, landmarks=None, box=box)
+
+
+class JoinedFaces(FaceSet):
+    """Several face sets one after the other (e.g. the labelled sets of the ``oracle`` setting)."""
+
+    def __init__(self, sets: Sequence[FaceSet]) -> None:
+        self.sets = list(sets)
+        self._ends = np.cumsum([len(s) for s in self.sets])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if self.sets else 0
+
+    @property
+    def has_landmarks(self) -> bool:
+        return all(s.has_landmarks for s in self.sets)
+
+    def groups(self) -> list[tuple[str, ...]]:
+        return [groups for s in self.sets for groups in s.groups()]
+
+    def shapes(self) -> list[FloatArray]:
+        return [shape for s in self.sets for shape in s.shapes()]
+
+    def fingerprint(self) -> str:
+        return "+".join(s.fingerprint() for s in self.sets)
+
+    def face(self, index: int) -> Face:
+        which = int(np.searchsorted(self._ends, index, side="right"))
+        start = int(self._ends[which - 1]) if which else 0
+        return self.sets[which][index - start]
+
+
+@dataclass
+class FaceSample:
+    """One square crop, ready for a landmarker.
+
+    Attributes:
+        image: RGB in [0, 1], shape ``(3, S, S)``, float32.
+        matrix: affine map from image pixels to crop pixels, shape ``(2, 3)``: ``x_crop = A @ (x, y, 1)``. If the crop
+            is mirrored, the mirror is part of the matrix, and ``flipped`` says that landmark order changed too.
+        flipped: whether the landmarks are in mirrored order relative to the file's.
+        landmarks: crop coordinates, shape ``(68, 2)``, or None where unlabelled.
+        index: place in the face set.
+        path: the image's path.
+    """
+
+    image: Tensor
+    matrix: Tensor
+    flipped: bool
+    landmarks: Tensor | None
+    index: int
+    path: str
+
+
+@dataclass
+class FaceBatch:
+    """A batch of crops: the fields of :class:`FaceSample` stacked (B first); ``landmarks`` None if any lacks them."""
+
+    images: Tensor
+    matrices: Tensor
+    flipped: Tensor
+    landmarks: Tensor | None
+    indices: Tensor
+    paths: list[str]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The batch with its tensors on ``device``."""
+        moved = {
+            f.name: value.to(device, non_blocking=non_blocking)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)
+
+    def pin_memory(self) -> Self:
+        """The batch with its tensors in pinned memory (called by ``DataLoader``)."""
+        pinned = {f.name: v.pin_memory() for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **pinned)
+
+
+@dataclass
+class TrainBatch:
+    """What a training step gets: labelled source faces and, where the method uses them, unlabelled target faces."""
+
+    source: FaceBatch
+    target: FaceBatch | None = None
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The batch with its tensors on ``device``."""
+        target = None if self.target is None else self.target.to(device, non_blocking)
+        return replace(self, source=self.source.to(device, non_blocking), target=target)
+
+    def pin_memory(self) -> Self:
+        """The batch with its tensors in pinned memory (called by ``DataLoader``)."""
+        return replace(
+            self, source=self.source.pin_memory(), target=None if self.target is None else self.target.pin_memory()
+        )
+
+
+def collate(samples: Sequence[FaceSample]) -> FaceBatch:
+    """Stack samples into a batch. All crops have one size; landmarks are kept only if every sample has them."""
+    labelled = [s.landmarks for s in samples if s.landmarks is not None]
+    return FaceBatch(
+        images=torch.stack([s.image for s in samples]),
+        matrices=torch.stack([s.matrix for s in samples]),
+        flipped=torch.tensor([s.flipped for s in samples]),
+        landmarks=torch.stack(labelled) if len(labelled) == len(samples) else None,
+        indices=torch.tensor([s.index for s in samples]),
+        paths=[s.path for s in samples],
+    )

@@ -1,0 +1,69 @@
+"""The iBUG-68 annotation scheme: parts, mirror permutation, eye corners.
+
+Indices are zero-based, in the order of the 300W challenge (Sagonas et al., 2013). "Left" and "right" in the part names
+are the viewer's: ``left_eye`` is the one at smaller x in a frontal face.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+NUM_LANDMARKS: Final = 68
+
+PARTS: Final[dict[str, range]] = {
+    "jaw": range(0, 17),
+    "left_brow": range(17, 22),
+    "right_brow": range(22, 27),
+    "nose_bridge": range(27, 31),
+    "nostrils": range(31, 36),
+    "left_eye": range(36, 42),
+    "right_eye": range(42, 48),
+    "outer_lips": range(48, 60),
+    "inner_lips": range(60, 68),
+}
+"""Each part's landmarks, in drawing order."""
+
+CLOSED_PARTS: Final = frozenset({"left_eye", "right_eye", "outer_lips", "inner_lips"})
+"""Parts whose last landmark joins their first."""
+
+OUTER_EYE_CORNERS: Final = (36, 45)
+"""The two landmarks whose distance (inter-ocular) normalises the error."""
+
+_MIRROR_PAIRS: Final = (
+    *((i, 16 - i) for i in range(8)),
+    *((17 + i, 26 - i) for i in range(5)),
+    (31, 35),
+    (32, 34),
+    (36, 45),
+    (37, 44),
+    (38, 43),
+    (39, 42),
+    (40, 47),
+    (41, 46),
+    (48, 54),
+    (49, 53),
+    (50, 52),
+    (55, 59),
+    (56, 58),
+    (60, 64),
+    (61, 63),
+    (65, 67),
+)
+
+
+def _mirror_permutation() -> tuple[int, ...]:
+    permutation = list(range(NUM_LANDMARKS))
+    for a, b in _MIRROR_PAIRS:
+        permutation[a], permutation[b] = b, a
+    return tuple(permutation)
+
+
+FLIP_PERMUTATION: Final = _mirror_permutation()
+"""``mirrored[i] = flipped_coordinates[FLIP_PERMUTATION[i]]``: the landmark that takes place i in a mirrored face."""
+
+
+def interocular_distance(landmarks: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Distance between the outer eye corners, in the unit of ``landmarks`` (shape ``(..., 68, 2)`` to ``(...)``)."""
+    left, right = OUTER_EYE_CORNERS
+    return np.asarray(np.linalg.norm(landmarks[..., left, :] - landmarks[..., right, :], axis=-1))

@@ -1,0 +1,64 @@
+"""What every landmarker is: images in, all stages' landmarks out."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class LandmarkerOutput:
+    """What a landmarker says of a batch of B crops, by S stages.
+
+    Attributes:
+        stages: each stage's landmarks in crop coordinates (``p = x_px / size``), shape ``(B, S, 68, 2)``; the last
+            stage is the estimate.
+        intermediate: estimates within the stages where the training loss needs them, e.g. one per decoder layer,
+            shape ``(B, S, L, 68, 2)``, or None.
+        heatmaps: shape ``(B, 68, h, w)``, or None for a landmarker without.
+        uncertainty: standard deviation of each landmark in crop coordinates, shape ``(B, 68)``, or None.
+    """
+
+    stages: Tensor
+    intermediate: Tensor | None = None
+    heatmaps: Tensor | None = None
+    uncertainty: Tensor | None = None
+
+    @property
+    def landmarks(self) -> Tensor:
+        """The last stage's landmarks, crop coordinates, shape ``(B, 68, 2)``."""
+        return self.stages[:, -1]
+
+
+class Landmarker(nn.Module, ABC):
+    """f_θ: square crops to 68 landmarks, in plain torch.
+
+    Subclasses take crops as they come from the data (RGB in [0, 1], shape ``(B, 3, S, S)``) and normalise them
+    themselves.
+    """
+
+    image_size: int
+    """Side of the crops it is made for, in pixels."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> LandmarkerOutput:
+        """Find the landmarks of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``)."""
+
+    @abstractmethod
+    def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The landmarker's own training loss, a scalar.
+
+        Args:
+            output: what :meth:`forward` returned.
+            target: crop coordinates, shape ``(B, 68, 2)``.
+            weight: how much each face counts, shape ``(B,)``; 1 each if None.
+        """
+
+    def fit_shapes(self, shapes: Tensor) -> None:
+        """Take what the architecture needs from the training shapes, e.g. a mean face, before training starts.
+
+        Args:
+            shapes: crop coordinates of labelled training faces under the plain crop, shape ``(N, 68, 2)``.
+        """
