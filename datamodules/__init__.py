@@ -1,0 +1,1 @@
+"""What is learned from: files and stand-ins to samples and batches."""

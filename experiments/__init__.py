@@ -1,0 +1,1 @@
+"""What one does with the framework: the command line, sweeps, tables, reports."""

@@ -1,0 +1,1 @@
+"""What is learned: landmarkers, warping, methods, metrics."""

@@ -1,0 +1,1 @@
+"""The readers: one file per data set."""

@@ -1,0 +1,1 @@
+"""f_θ: networks from crops to 68 landmarks, in plain torch."""

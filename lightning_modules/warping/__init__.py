@@ -1,0 +1,1 @@
+"""w_γ: the warping field, image gradients and warping losses, in plain torch."""
