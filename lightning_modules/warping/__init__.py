@@ -1,1 +1,41 @@
 """w_γ: the warping field, image gradients and warping losses, in plain torch."""
+
+from lightning_modules.warping.field import Padding, folding, inside_photo, jacobian_determinant, warp_image
+from lightning_modules.warping.frames import crop_to_sampling, pixel_grid, sampling_to_crop
+from lightning_modules.warping.image_gradients import Canny, ImageGradient, Laplacian, Sobel, SpatialGradient
+from lightning_modules.warping.losses import (
+    GradientMSE,
+    GradientNCC,
+    ImageLoss,
+    NoImageLoss,
+    PixelMSE,
+    landmark_warping_error,
+    masked_mean,
+)
+from lightning_modules.warping.masks import face_region_mask
+from lightning_modules.warping.spline import PolyharmonicSpline
+
+__all__ = [
+    "PolyharmonicSpline",
+    "Padding",
+    "warp_image",
+    "inside_photo",
+    "folding",
+    "jacobian_determinant",
+    "crop_to_sampling",
+    "sampling_to_crop",
+    "pixel_grid",
+    "ImageGradient",
+    "Sobel",
+    "SpatialGradient",
+    "Laplacian",
+    "Canny",
+    "ImageLoss",
+    "GradientMSE",
+    "PixelMSE",
+    "GradientNCC",
+    "NoImageLoss",
+    "landmark_warping_error",
+    "masked_mean",
+    "face_region_mask",
+]

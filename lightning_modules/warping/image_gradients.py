@@ -1,0 +1,137 @@
+"""Image gradients for the warping losses: one call for each, images in, gradient images out.
+
+A photo and a stylised face differ in colour but share edges; that is why eq. 3 of the paper compares their gradients.
+The operators are kornia's. All of them are differentiable, with a finite gradient on flat colour.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import kornia.color
+import kornia.filters
+import torch
+from torch import Tensor, nn
+
+
+class ImageGradient(nn.Module, ABC):
+    """A gradient operator on RGB or grey images.
+
+    Args:
+        grey: turn RGB images to grey first; otherwise each channel has its own gradient.
+    """
+
+    def __init__(self, grey: bool = True) -> None:
+        super().__init__()
+        self.grey = grey
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The gradient image, per pixel (not per crop), in float32 or better with autocast off.
+
+        Args:
+            image: values in [0, 1], shape ``(B, C, S, S)``, C = 3 or 1.
+
+        Returns:
+            Shape ``(B, G, S, S)``; G is 1 if ``grey``, else C (twice that for a gradient kept as a vector).
+
+        Raises:
+            ValueError: the image has not 1 or 3 channels.
+        """
+        if image.ndim != 4 or image.shape[1] not in (1, 3):
+            raise ValueError(f"image has shape {tuple(image.shape)}; expected (B, 3, S, S) or (B, 1, S, S).")
+        with torch.autocast(image.device.type, enabled=False):
+            image = image.to(torch.promote_types(image.dtype, torch.float32))
+            if self.grey and image.shape[1] == 3:
+                image = kornia.color.rgb_to_grayscale(image)
+            return self.gradient(image)
+
+    @abstractmethod
+    def gradient(self, image: Tensor) -> Tensor:
+        """The operator itself; every channel of ``image`` on its own."""
+
+
+class Sobel(ImageGradient):
+    """Gradient magnitude by Sobel's operator, ``sqrt(dx² + dy² + eps)``.
+
+    Args:
+        grey: see :class:`ImageGradient`.
+        eps: keeps the magnitude differentiable on flat colour.
+    """
+
+    def __init__(self, grey: bool = True, eps: float = 1e-6) -> None:
+        super().__init__(grey)
+        self.eps = eps
+
+    def gradient(self, image: Tensor) -> Tensor:
+        """Magnitude per channel, shape ``(B, C, S, S)``."""
+        magnitude: Tensor = kornia.filters.sobel(image, eps=self.eps)
+        return magnitude
+
+
+class SpatialGradient(ImageGradient):
+    """First derivatives along x and y, or their magnitude.
+
+    Args:
+        grey: see :class:`ImageGradient`.
+        mode: ``sobel`` (3×3) or ``diff`` (central differences).
+        magnitude: return ``sqrt(dx² + dy² + eps)``; otherwise the vector, which tells a dark-to-light edge from a
+            light-to-dark one.
+        eps: keeps the magnitude differentiable on flat colour.
+    """
+
+    def __init__(
+        self,
+        grey: bool = True,
+        mode: Literal["sobel", "diff"] = "sobel",
+        magnitude: bool = True,
+        eps: float = 1e-6,
+    ) -> None:
+        super().__init__(grey)
+        self.mode, self.magnitude, self.eps = mode, magnitude, eps
+
+    def gradient(self, image: Tensor) -> Tensor:
+        """Magnitude, shape ``(B, C, S, S)``, or all channels' (dx, dy), shape ``(B, 2C, S, S)``."""
+        vector: Tensor = kornia.filters.spatial_gradient(image, mode=self.mode)
+        if self.magnitude:
+            return (vector.square().sum(dim=2) + self.eps).sqrt()
+        return vector.flatten(1, 2)
+
+
+class Laplacian(ImageGradient):
+    """The Laplacian, signed: the sum of second derivatives.
+
+    Args:
+        grey: see :class:`ImageGradient`.
+        kernel_size: side of the kernel in pixels, odd.
+    """
+
+    def __init__(self, grey: bool = True, kernel_size: int = 3) -> None:
+        super().__init__(grey)
+        self.kernel_size = kernel_size
+
+    def gradient(self, image: Tensor) -> Tensor:
+        """Laplacian per channel, shape ``(B, C, S, S)``."""
+        laplacian: Tensor = kornia.filters.laplacian(image, self.kernel_size)
+        return laplacian
+
+
+class Canny(ImageGradient):
+    """Gradient magnitude on Canny's edges, 0 off them. The gradient flows through the magnitude, not the edge map.
+
+    Args:
+        grey: see :class:`ImageGradient`.
+        low_threshold: a pixel above this is an edge if it is connected to one above ``high_threshold``. In units of
+            Sobel's unnormalised magnitude, eight times the slope per pixel.
+        high_threshold: a pixel above this is an edge.
+    """
+
+    def __init__(self, grey: bool = True, low_threshold: float = 0.1, high_threshold: float = 0.2) -> None:
+        super().__init__(grey)
+        self.low_threshold, self.high_threshold = low_threshold, high_threshold
+
+    def gradient(self, image: Tensor) -> Tensor:
+        """Edge magnitude per channel, shape ``(B, C, S, S)``."""
+        # Kornia would turn three channels to grey: each goes in as an image of its own.
+        channels = image.flatten(0, 1).unsqueeze(1)
+        magnitude, edges = kornia.filters.canny(channels, self.low_threshold, self.high_threshold)
+        on_edges: Tensor = (magnitude * edges.detach()).view_as(image)
+        return on_edges

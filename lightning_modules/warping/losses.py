@@ -1,0 +1,155 @@
+"""The terms of the warping objective (eq. 3 of the paper): how well a warped photo matches a stylised face.
+
+Image terms are modules with one call, ``loss(warped, stylised, mask) -> (B,)``, so that YAML chooses among them by
+``class_path``. They run in float32 or better with autocast off.
+"""
+
+from abc import ABC, abstractmethod
+
+import kornia.filters
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.warping.image_gradients import ImageGradient, Sobel
+from lightning_modules.warping.spline import PolyharmonicSpline
+
+
+class ImageLoss(nn.Module, ABC):
+    """How far a warped photo is from the stylised face it was warped onto."""
+
+    def forward(self, warped: Tensor, stylised: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of each face.
+
+        Args:
+            warped: photos in the shape of the stylised faces, RGB in [0, 1], shape ``(B, 3, S, S)``.
+            stylised: the stylised faces, RGB in [0, 1], shape ``(B, 3, S, S)``.
+            mask: how much each pixel counts, shape ``(B, 1, S, S)``; all alike if None. A face whose mask is all zero
+                has a loss without gradient.
+
+        Returns:
+            Shape ``(B,)``.
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        if warped.shape != stylised.shape:
+            raise ValueError(
+                f"warped is {tuple(warped.shape)} but stylised {tuple(stylised.shape)}; give equal shapes."
+            )
+        if mask is None:
+            mask = torch.ones_like(warped[:, :1])
+        if mask.shape != warped[:, :1].shape:
+            raise ValueError(f"mask is {tuple(mask.shape)}; expected {tuple(warped[:, :1].shape)}.")
+        dtype = torch.promote_types(warped.dtype, torch.float32)
+        with torch.autocast(warped.device.type, enabled=False):
+            return self.compare(warped.to(dtype), stylised.to(dtype), mask.to(dtype))
+
+    @abstractmethod
+    def compare(self, warped: Tensor, stylised: Tensor, mask: Tensor) -> Tensor:
+        """The loss of each face, shape ``(B,)``, from checked inputs."""
+
+
+class GradientMSE(ImageLoss):
+    """Mean squared difference of image gradients: the image term of eq. 3.
+
+    Args:
+        gradient: the gradient operator; ``Sobel()`` if None. Whether it sees grey or colour is its own option.
+    """
+
+    def __init__(self, gradient: ImageGradient | None = None) -> None:
+        super().__init__()
+        self.gradient = gradient or Sobel()
+
+    def compare(self, warped: Tensor, stylised: Tensor, mask: Tensor) -> Tensor:
+        """Mean over channels and pixels."""
+        return masked_mean((self.gradient(warped) - self.gradient(stylised)).square(), mask)
+
+
+class PixelMSE(ImageLoss):
+    """Mean squared difference of colours."""
+
+    def compare(self, warped: Tensor, stylised: Tensor, mask: Tensor) -> Tensor:
+        """Mean over channels and pixels."""
+        return masked_mean((warped - stylised).square(), mask)
+
+
+class GradientNCC(ImageLoss):
+    """One minus the zero-mean normalised cross-correlation of image gradients: blind to contrast and line weight.
+
+    Args:
+        gradient: the gradient operator; ``Sobel()`` if None.
+        blur_sigma: standard deviation, in pixels, of a Gaussian blur of the gradient images, which lets edges attract
+            each other from further apart; 0 for none.
+        levels: halve the images this many times less one, and average the loss over all sizes.
+    """
+
+    def __init__(self, gradient: ImageGradient | None = None, blur_sigma: float = 0.0, levels: int = 1) -> None:
+        super().__init__()
+        if blur_sigma < 0 or levels < 1:
+            raise ValueError(f"blur_sigma is {blur_sigma} and levels {levels}; expected at least 0 and at least 1.")
+        self.gradient, self.blur_sigma, self.levels = gradient or Sobel(), blur_sigma, levels
+
+    def compare(self, warped: Tensor, stylised: Tensor, mask: Tensor) -> Tensor:
+        """Between 0 (one gradient image is a positive multiple of the other, up to a constant) and 2."""
+        losses = []
+        for level in range(self.levels):
+            if level:
+                warped, stylised, mask = (F.avg_pool2d(image, 2) for image in (warped, stylised, mask))
+            a, b = self._blur(self.gradient(warped)), self._blur(self.gradient(stylised))
+            losses.append(1.0 - _correlation(a, b, mask))
+        return torch.stack(losses).mean(dim=0)
+
+    def _blur(self, image: Tensor) -> Tensor:
+        if self.blur_sigma == 0:
+            return image
+        side = 2 * int(3 * self.blur_sigma + 0.5) + 1
+        sigma = (self.blur_sigma, self.blur_sigma)
+        blurred: Tensor = kornia.filters.gaussian_blur2d(image, (side, side), sigma, border_type="replicate")
+        return blurred
+
+
+class NoImageLoss(ImageLoss):
+    """Zero: for an objective without an image term."""
+
+    def compare(self, warped: Tensor, stylised: Tensor, mask: Tensor) -> Tensor:
+        """Zeros, on the graph, so that a backward pass finds its way."""
+        return (warped * 0.0).sum(dim=(1, 2, 3))
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over channels and pixels, weighted by a mask.
+
+    Args:
+        values: shape ``(B, C, S, S)``.
+        mask: weights ≥ 0, shape ``(B, 1, S, S)``.
+
+    Returns:
+        Shape ``(B,)``; 0 where a mask is all zero.
+    """
+    total = mask.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+    return (values.mean(dim=1, keepdim=True) * mask).sum(dim=(1, 2, 3)) / total
+
+
+def _correlation(a: Tensor, b: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
+    """Zero-mean normalised correlation, shape ``(B,)``; 0 where either is constant within the mask."""
+    a = a - masked_mean(a, mask)[:, None, None, None]
+    b = b - masked_mean(b, mask)[:, None, None, None]
+    spread = (masked_mean(a * a, mask) + eps) * (masked_mean(b * b, mask) + eps)
+    return masked_mean(a * b, mask) / spread.sqrt()
+
+
+def landmark_warping_error(spline: PolyharmonicSpline, predicted: Tensor, photo: Tensor) -> Tensor:
+    """How far w_γ takes the predicted landmarks from the photo's: the third term of eq. 3.
+
+    Zero, up to rounding, for a spline that interpolates (λ = 0); it has something to say for λ > 0.
+
+    Args:
+        spline: the field, fitted from ``predicted`` to ``photo``.
+        predicted: landmarks on the stylised face, crop coordinates, shape ``(B, K, 2)``.
+        photo: the photo's landmarks, crop coordinates, shape ``(B, K, 2)``.
+
+    Returns:
+        Mean squared distance per face, in squared crop coordinates, shape ``(B,)``.
+    """
+    return (spline.evaluate(predicted) - photo).square().sum(dim=-1).mean(dim=-1)

@@ -1,0 +1,234 @@
+"""w_γ: the polyharmonic spline from stylised-face coordinates to photo coordinates (eq. 1 of the paper).
+
+Duchon's spline with an affine part, in closed form:
+
+    w(x) = A (x, 1) + Σᵢ cᵢ φ(|x - sᵢ|),   with   Σᵢ cᵢ (sᵢ, 1) = 0   and   w(sᵢ) + λ cᵢ = tᵢ
+
+for source points sᵢ (landmarks on the stylised face) and target points tᵢ (the photo's). Up to a sign that makes λ > 0
+smooth, φ(r) is r^k for odd k and r^k log r for even k; k = 2 is the thin-plate spline. Values and the meaning of λ are
+those of ``scipy.interpolate.RBFInterpolator(degree=1)`` with kernels ``linear``, ``thin_plate_spline`` and ``cubic``.
+
+Kornia's ``get_tps_transform`` is not used: its kernel matrix is between source and *target* points.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+import torch
+from torch import Tensor
+
+from lightning_modules.warping.field import Padding, cubic_upsample, node_positions, warp_image
+from lightning_modules.warping.frames import mesh, pixel_grid
+
+_SIGN: Final = {1: -1.0, 2: 1.0, 3: 1.0, 4: -1.0}
+"""Sign of each order's kernel, such that the system is positive definite for coefficients orthogonal to polynomials of
+the degree that order needs (Wendland, Scattered Data Approximation, ch. 8)."""
+
+_CLOSE: Final = 1e-3
+"""Source points closer than this, in half-extents of the points, are told apart only in part (about 0.1 px)."""
+_AFFINE_RIDGE: Final = 1e-12
+_LARGEST: Final = 1e6
+"""Coordinates beyond this count as this; a point a million crops away carries no information."""
+_SMALLEST_EXTENT: Final = 1e-3
+_HEAVY: Final = 1e8
+"""More smoothing than any eigenvalue of a scaled kernel matrix (68 entries of at most 64 log 1e6)."""
+
+
+@dataclass(frozen=True)
+class PolyharmonicSpline:
+    """A fitted warping field of B faces. Make one with :meth:`fit`.
+
+    Attributes:
+        order: k of the kernel.
+        centres: source points, shifted and scaled, float64, shape ``(B, K, 2)``.
+        coefficients: one per centre, float64, shape ``(B, K, 2)``.
+        affine: rows 1, x, y of the affine part of the displacement ``w(x) - x``, float64, shape ``(B, 3, 2)``.
+        shift: middle of the source points, shape ``(B, 1, 2)``.
+        scale: half the longer side of their box, shape ``(B, 1, 1)``.
+        dtype: floating type of what the methods return.
+    """
+
+    order: int
+    centres: Tensor
+    coefficients: Tensor
+    affine: Tensor
+    shift: Tensor
+    scale: Tensor
+    dtype: torch.dtype
+
+    @classmethod
+    def fit(
+        cls,
+        source_points: Tensor,
+        target_points: Tensor,
+        order: int = 2,
+        smoothing: float = 0.0,
+        border_anchors: int = 0,
+    ) -> Self:
+        """Fit the field to landmark pairs; differentiable in both.
+
+        The (K+3) system is solved in float64 with autocast off, whatever the input type, after shifting and scaling
+        the source points. It does not break on any finite input:
+
+        - A source point closer to a neighbour than a thousandth of the face (about 0.1 px) is smoothed as if by a small
+          λ of its own, so coinciding points map to a mean of their targets. Every other point is met as λ says.
+        - A ridge of 1e-12 on the affine part settles collinear points (no stretch off their line). It moves regular
+          fits by less than 1e-9.
+        - If the system is singular all the same, which order 4 does not exclude (its kernel is definite only beside a
+          quadratic part), that face gets the affine least-squares fit.
+
+        Args:
+            source_points: landmarks on the stylised face, crop coordinates, shape ``(B, K, 2)``.
+            target_points: the photo's landmarks, crop coordinates, shape ``(B, K, 2)``.
+            order: k, 1 to 4.
+            smoothing: λ ≥ 0; 0 interpolates.
+            border_anchors: this many points along each side of the crop that stay where they are, to hold the field
+                outside the face (0: none).
+
+        Returns:
+            The fitted spline; its methods return the input's type (float32 for half precision).
+
+        Raises:
+            ValueError: shapes, order, smoothing or border_anchors are not as above.
+        """
+        _check(source_points, target_points, order, smoothing, border_anchors)
+        dtype = torch.promote_types(torch.promote_types(source_points.dtype, target_points.dtype), torch.float32)
+        with torch.autocast(source_points.device.type, enabled=False):
+            source = _with_anchors(source_points.double().clamp(-_LARGEST, _LARGEST), border_anchors)
+            target = _with_anchors(target_points.double().clamp(-_LARGEST, _LARGEST), border_anchors)
+            # The spline does not depend on shift and scale (λ and the logarithm are adjusted): no gradient is lost.
+            low, high = source.detach().amin(1, keepdim=True), source.detach().amax(1, keepdim=True)
+            shift = (low + high) / 2
+            scale = ((high - low) / 2).amax(2, keepdim=True).clamp_min(_SMALLEST_EXTENT)
+            centres = (source - shift) / scale
+            matrix = _system(centres, order, scale, smoothing)
+            # Fitting the displacement makes the identity, not a point, of what degenerate layouts leave open.
+            values = torch.cat([target - source, source.new_zeros(len(source), 3, 2)], dim=1)
+            solution = _solve(matrix, values)
+        return cls(order, centres, solution[:, :-3], solution[:, -3:], shift, scale, dtype)
+
+    def evaluate(self, points: Tensor) -> Tensor:
+        """The field at any points.
+
+        Args:
+            points: stylised-face coordinates (crop), shape ``(B, N, 2)``, or ``(1, N, 2)`` for the same in each face.
+
+        Returns:
+            Photo coordinates (crop), shape ``(B, N, 2)``.
+        """
+        with torch.autocast(points.device.type, enabled=False):
+            points = points.double().clamp(-_LARGEST, _LARGEST)
+            local = (points - self.shift) / self.scale
+            kernel = _kernel(_squared_distances(local, self.centres), self.order, self.scale)
+            displacement = kernel @ self.coefficients + self.affine[:, :1] + local @ self.affine[:, 1:]
+            return (points + displacement).to(self.dtype)
+
+    def grid(self, size: int, coarse: int | None = 65) -> Tensor:
+        """The field at every pixel of the stylised crop.
+
+        Args:
+            size: side of the crop in pixels.
+            coarse: evaluate at this many nodes across and upsample by cubic interpolation (exact for affine fields);
+                None evaluates at every pixel.
+
+        Returns:
+            Photo coordinates (crop), shape ``(B, size, size, 2)``.
+
+        Raises:
+            ValueError: ``coarse`` is below 2.
+        """
+        if coarse is not None and coarse < 2:
+            raise ValueError(f"coarse is {coarse}; give at least 2 nodes, or None to evaluate at every pixel.")
+        if coarse is None or coarse + 2 >= size:
+            pixels = pixel_grid(size, self.shift.device, torch.float64).view(1, -1, 2)
+            return self.evaluate(pixels).view(-1, size, size, 2)
+        nodes = mesh(node_positions(size, coarse, self.shift)).view(1, -1, 2)
+        with torch.autocast(self.shift.device.type, enabled=False):
+            return cubic_upsample(self.evaluate(nodes).view(-1, coarse + 2, coarse + 2, 2), size)
+
+    def warp(self, image: Tensor, coarse: int | None = 65, padding_mode: Padding = "border") -> Tensor:
+        """Warp photos onto the stylised faces: ``warped(x) = photo(w(x))``.
+
+        The gradient reaches the image and both sets of landmarks.
+
+        Args:
+            image: the photos, shape ``(B, C, S, S)``.
+            coarse: see :meth:`grid`.
+            padding_mode: what lies outside the photo: its border's colour, or black.
+
+        Returns:
+            The photos in the shape of the stylised faces, shape ``(B, C, S, S)``.
+        """
+        return warp_image(image, self.grid(image.shape[-1], coarse), padding_mode)
+
+
+def _check(source: Tensor, target: Tensor, order: int, smoothing: float, border_anchors: int) -> None:
+    if source.ndim != 3 or source.shape[-1] != 2 or source.shape != target.shape or source.shape[1] < 1:
+        raise ValueError(
+            f"source_points are {tuple(source.shape)} and target_points {tuple(target.shape)}; "
+            "both must be (B, K, 2) with K ≥ 1."
+        )
+    if order not in _SIGN:
+        raise ValueError(f"order is {order}; the kernels are of order 1, 2 (thin plate), 3 and 4.")
+    if not 0 <= smoothing < float("inf"):
+        raise ValueError(f"smoothing is {smoothing}; it must be finite and at least 0.")
+    if border_anchors < 0:
+        raise ValueError(f"border_anchors is {border_anchors}; it must be 0 (none) or more.")
+
+
+def _with_anchors(points: Tensor, per_side: int) -> Tensor:
+    """Add ``4 * per_side`` points evenly around the crop's border, corners included."""
+    if per_side == 0:
+        return points
+    along = torch.arange(per_side, device=points.device, dtype=points.dtype) / per_side
+    low, high = torch.zeros_like(along), torch.ones_like(along)
+    x, y = torch.cat([along, high, 1 - along, low]), torch.cat([low, along, high, 1 - along])
+    return torch.cat([points, torch.stack([x, y], dim=-1).expand(len(points), -1, -1)], dim=1)
+
+
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Shapes ``(B, N, 2)`` and ``(B, K, 2)`` to ``(B, N, K)``; by differences, as |a|² - 2ab + |b|² cancels."""
+    dx = a[..., None, 0] - b[..., None, :, 0]
+    dy = a[..., None, 1] - b[..., None, :, 1]
+    return dx * dx + dy * dy
+
+
+def _kernel(squared: Tensor, order: int, scale: Tensor) -> Tensor:
+    """φ(scale · r) / scale^k from r². Value and gradient are 0 at r = 0 (the clamp cuts the gradient there)."""
+    squared = squared.clamp_min(torch.finfo(squared.dtype).tiny)
+    if order % 2:
+        value = squared.sqrt() if order == 1 else squared * squared.sqrt()
+    else:
+        value = (squared if order == 2 else squared * squared) * (0.5 * squared.log() + scale.log())
+    return _SIGN[order] * value
+
+
+def _system(centres: Tensor, order: int, scale: Tensor, smoothing: float) -> Tensor:
+    """The matrix of the linear system, shape ``(B, K + 3, K + 3)``."""
+    count = centres.shape[1]
+    squared = _squared_distances(centres, centres)
+    kernel = _kernel(squared, order, scale)
+    itself = torch.eye(count, dtype=torch.bool, device=centres.device)
+    nearest = squared.detach().masked_fill(itself, torch.inf).amin(2).sqrt()
+    ridge = (1 - nearest / _CLOSE).clamp_min(0) * _CLOSE ** min(order, 2)
+    kernel = kernel + torch.diag_embed(torch.maximum(ridge, smoothing / scale.squeeze(2) ** order))
+    affine = torch.cat([torch.ones_like(centres[..., :1]), centres], dim=2)
+    corner = -_AFFINE_RIDGE * torch.eye(3, dtype=centres.dtype, device=centres.device)
+    upper = torch.cat([kernel, affine], dim=2)
+    lower = torch.cat([affine.mT, corner.expand(len(centres), 3, 3)], dim=2)
+    return torch.cat([upper, lower], dim=1)
+
+
+def _solve(matrix: Tensor, values: Tensor) -> Tensor:
+    """Solve each face's system; where it is singular, with so much smoothing that only the affine part is left."""
+    solution: Tensor
+    solution, info = torch.linalg.solve_ex(matrix, values)
+    size = solution.detach().abs().amax(dim=(1, 2))
+    broken = (info > 0) | ~(size <= 1e12 * (1 + values.detach().abs().amax(dim=(1, 2))))
+    if not broken.any():
+        return solution
+    diagonal = torch.ones_like(matrix[0, 0].detach())
+    diagonal[-3:] = 0.0
+    heavy = _HEAVY * torch.diag(diagonal)
+    repaired: Tensor = torch.linalg.solve_ex(torch.where(broken[:, None, None], matrix + heavy, matrix), values)[0]
+    return repaired
