@@ -1,0 +1,235 @@
+"""Where files lie: images, the landmarks that belong to them, lists that split them, boxes, and how many there are.
+
+Readers describe each face by an :class:`Entry`, without opening its files; what is wrong with one is kept in the entry,
+so that :class:`datamodules.files.FileFaces` can report all of them at once, or skip them.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from datamodules.faces import DataError, FloatArray
+from datamodules.formats import IMAGE_SUFFIXES, bad_file, read_numbered_list, read_text
+
+LANDMARK_SUFFIXES: Final = (".npy", ".pts")
+"""Suffixes of landmark files, the preferred one first."""
+
+BOX_COLUMNS: Final = ("name", "x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One face by its files, none of them opened yet.
+
+    Attributes:
+        path: the image.
+        landmark_file: ``.npy`` or ``.pts`` that belongs to it, or None.
+        box: given face box ``(x0, y0, x1, y1)`` in image pixels, or None.
+        groups: test figures the face counts in.
+        problem: what is already known to be wrong with it, or None.
+    """
+
+    path: Path
+    landmark_file: Path | None = None
+    box: FloatArray | None = None
+    groups: tuple[str, ...] = ()
+    problem: DataError | None = None
+
+
+def list_folder(folder: Path, expected: str, remedy: str) -> list[Path]:
+    """What lies in a folder, sorted by name, without hidden files (``.DS_Store``, ``._x.jpg``).
+
+    Raises:
+        DataError: the folder is missing, a file, or unreadable.
+    """
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        raise bad_file(folder, "no such folder", expected, remedy) from None
+    except NotADirectoryError:
+        raise bad_file(folder, "a file", expected, remedy) from None
+    except PermissionError:
+        found, remedy = "a folder without read permission", f"Give yourself the right, e.g. chmod -R u+rX {folder}"
+        raise bad_file(folder, found, expected, remedy) from None
+    return [path for path in paths if not path.name.startswith(".")]
+
+
+def read_entries(root: Path, expected: str, order: Callable[[Path], object] | None = None) -> list[Entry]:
+    """The images of a folder, each with its landmarks and its box if it has them.
+
+    Images lie in ``root/images`` if there is such a folder, else in ``root``. The landmarks of ``x.jpg`` are
+    ``x.jpg.npy``, ``x.npy``, ``x.jpg.pts`` or ``x.pts`` (the first found), in ``root/landmarks`` or beside the image.
+    Boxes are in ``root/boxes.csv``.
+
+    Args:
+        root: the folder.
+        expected: what should lie there, for messages.
+        order: sort key of the image paths; by name if None.
+
+    Raises:
+        DataError: the folder or its boxes cannot be read.
+    """
+    remedy = "Give the folder that holds the images."
+    list_folder(root, expected, remedy)
+    images_folder = root / "images" if (root / "images").is_dir() else root
+    found = list_folder(images_folder, expected, remedy)
+    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
+    landmarks_folder = root / "landmarks"
+    beside = list_folder(landmarks_folder, expected, remedy) if landmarks_folder.is_dir() else []
+    by_key = {_key(path): path for path in [*found, *beside] if path.suffix.lower() in LANDMARK_SUFFIXES}
+    boxes = read_boxes(root / "boxes.csv", {path.name for path in images})
+    stems = Counter(path.stem for path in images)
+    ordered = sorted(images, key=order) if order else images  # type: ignore[arg-type]  # any sortable key will do
+    return [_entry(path, by_key, stems, boxes) for path in ordered]
+
+
+def require_images(root: Path, entries: Sequence[Entry], expected: str) -> None:
+    """Refuse a folder without an image.
+
+    Raises:
+        DataError: there are no entries; the message says what lies there instead.
+    """
+    if not entries:
+        names = [path.name + "/" * path.is_dir() for path in list_folder(root, expected, "")]
+        found = f"no image but {', '.join(names[:5])}{', ...' * (len(names) > 5)}" if names else "an empty folder"
+        raise bad_file(root, found, expected, "Give the folder that holds the images, as jpg, png, bmp, webp or tif.")
+
+
+def _key(landmark_file: Path) -> tuple[str, str]:
+    return landmark_file.stem, landmark_file.suffix.lower()
+
+
+def _entry(
+    image: Path, files: Mapping[tuple[str, str], Path], stems: Mapping[str, int], boxes: Mapping[str, FloatArray]
+) -> Entry:
+    keys = [(name, suffix) for suffix in LANDMARK_SUFFIXES for name in (image.name, image.stem)]
+    key = next((key for key in keys if key in files), None)
+    problem = None
+    if key and key[0] == image.stem and stems[image.stem] > 1:
+        found = f"{stems[image.stem]} images of that name with different suffixes, which share {files[key].name}"
+        problem = bad_file(image, found, "landmarks of its own", "Rename one of the images, or remove it.")
+    return Entry(image, files[key] if key else None, boxes.get(image.name), problem=problem)
+
+
+def orphans(folder: Path, entries: Sequence[Entry]) -> list[Entry]:
+    """An entry with a problem for every landmark file beside ``entries`` in ``folder`` that belongs to no image."""
+    names = {name for entry in entries for name in (entry.path.name, entry.path.stem)}
+    files = list_folder(folder, "landmark files", "")
+    lone = [path for path in files if path.suffix.lower() in LANDMARK_SUFFIXES and path.stem not in names]
+    expected, remedy = "an image of the same name", "Put the image there (jpg, png, bmp, webp or tif), or remove this."
+    return [Entry(path, problem=bad_file(path, "landmarks without an image", expected, remedy)) for path in lone]
+
+
+def labelled(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, with a problem set for each that has no landmark file."""
+    return [e if e.landmark_file or e.problem else replace(e, problem=_without_landmarks(e.path)) for e in entries]
+
+
+def _without_landmarks(image: Path) -> DataError:
+    expected = f"{image.name}.npy or {image.stem}.pts beside it or in a folder landmarks/"
+    return bad_file(image, "an image without landmarks", expected, "Add its landmarks or remove the image.")
+
+
+def read_lists(root: Path, entries: Sequence[Entry]) -> tuple[list[Entry] | None, list[Entry] | None]:
+    """The entries named by ``root/train_list.txt`` and by ``root/test_list.txt``, in their order; None without a list.
+
+    A name without an image becomes an entry with a problem that tells the list's line.
+
+    Raises:
+        DataError: a list is malformed.
+    """
+    by_name = {entry.path.name: entry for entry in entries}
+    images = entries[0].path.parent if entries else root
+    return _listed(root / "train_list.txt", by_name, images), _listed(root / "test_list.txt", by_name, images)
+
+
+def _listed(path: Path, by_name: Mapping[str, Entry], images: Path) -> list[Entry] | None:
+    if not path.exists():
+        return None
+
+    def missing(name: str, line: int) -> Entry:
+        found, expected = f"{name!r} in line {line}", f"names of images in {images}"
+        return Entry(images / name, problem=bad_file(path, found, expected, "Add the image or take the line out."))
+
+    return [by_name.get(name) or missing(name, line) for name, line in read_numbered_list(path).items()]
+
+
+def without(entries: Sequence[Entry], chosen: Sequence[Entry]) -> list[Entry]:
+    """The entries whose images are not among the chosen ones'."""
+    paths = {entry.path for entry in chosen}
+    return [entry for entry in entries if entry.path not in paths]
+
+
+def check_disjoint(root: Path, train: Sequence[Entry], test: Sequence[Entry]) -> None:
+    """Refuse a split that trains on test images.
+
+    Raises:
+        DataError: an image is in both.
+    """
+    both = sorted({entry.path for entry in train} & {entry.path for entry in test})
+    if both:
+        found = f"{len(both)} images in both the training and the test split, e.g. {both[0].name}"
+        raise bad_file(root, found, "no image in both", "Correct train_list.txt and test_list.txt.")
+
+
+def check_counts(root: Path, data_set: str, found: Mapping[str, int], expected: Mapping[str, int]) -> None:
+    """Compare the number of images per subset with the paper's Table 1.
+
+    Raises:
+        DataError: any differs; the message has all of them.
+    """
+    if all(found[subset] == count for subset, count in expected.items()):
+        return
+    rows = "; ".join(
+        f"{subset} {found[subset]} of {count}" + ("" if found[subset] == count else " (differs)")
+        for subset, count in expected.items()
+    )
+    remedy = "Complete the data set, or set strict_counts: false to go on with what is there."
+    raise bad_file(root, f"other numbers of images than {data_set} has: {rows}", "the counts of Table 1", remedy)
+
+
+def read_boxes(path: Path, names: set[str]) -> dict[str, FloatArray]:
+    """Read face boxes ``(x0, y0, x1, y1)`` in image pixels by image name from a CSV; none if there is no file.
+
+    Args:
+        path: CSV with the header ``name,x0,y0,x1,y1``.
+        names: the images there are.
+
+    Raises:
+        DataError: the header or a row is malformed, or names no image or one twice.
+    """
+    if not path.exists():
+        return {}
+    rows = csv.reader(io.StringIO(read_text(path, "a CSV of face boxes")))
+    header = tuple(word.strip() for word in next(rows, []))
+    if header != BOX_COLUMNS:
+        remedy = "Write the header and one row per image."
+        raise bad_file(path, f"the header {','.join(header)!r}", repr(",".join(BOX_COLUMNS)), remedy)
+    boxes: dict[str, FloatArray] = {}
+    for row in rows:
+        if not row:
+            continue
+        name, where = row[0].strip(), f"line {rows.line_num}"
+        if name not in names or name in boxes:
+            found = f"{name!r} in {where}, which " + ("is there twice" if name in boxes else "is no image there")
+            raise bad_file(path, found, "each image at most once", "Correct that line or take it out.")
+        boxes[name] = _box(path, where, row[1:])
+    return boxes
+
+
+def _box(path: Path, where: str, words: Sequence[str]) -> FloatArray:
+    try:
+        x0, y0, x1, y1 = (float(word) for word in words)
+    except ValueError:
+        x0 = y0 = x1 = y1 = float("nan")
+    box = np.array([x0, y0, x1, y1], np.float32)
+    if not (np.isfinite(box).all() and x0 < x1 and y0 < y1):
+        found, expected = f"{','.join(words)!r} in {where}", "four numbers x0,y0,x1,y1 with x0 < x1 and y0 < y1"
+        raise bad_file(path, found, expected, "Correct that line.")
+    return box
