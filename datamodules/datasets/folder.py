@@ -1,0 +1,181 @@
+"""A user's own images: one folder, with or without landmarks, split or not."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from datamodules.base import FaceDataModule, OnError
+from datamodules.faces import DataError
+from datamodules.files import FileFaces
+from datamodules.layout import (
+    Entry,
+    check_disjoint,
+    orphans,
+    read_entries,
+    read_lists,
+    require_images,
+    without,
+)
+
+_log = logging.getLogger(__name__)
+
+_LAYOUT: Final = "a folder of images (jpg, png, bmp, webp, tif), or one with images/, or with train/ and test/"
+
+
+@dataclass(frozen=True)
+class _Split:
+    train: list[Entry]
+    test: list[Entry] | None
+    """None where the folder has no test split."""
+
+
+class FolderDataModule(FaceDataModule):
+    """A user's own images, as source, target or test set.
+
+    Each of these layouts will do:
+
+    - images with ``x.pts`` or ``x.npy`` beside each ``x.jpg``;
+    - ``images/x.jpg`` with ``landmarks/x.jpg.npy`` (or ``x.npy``, ``x.pts``), as in CariFace;
+    - images without landmarks (a target);
+    - ``train/`` and ``test/``, each in one of these layouts. Without ``train/``, what lies beside ``test/`` is for
+      training.
+
+    Instead of ``train/`` and ``test/``, ``train_list.txt`` and ``test_list.txt`` may name the images of each split,
+    one a line; with only one of them, the other split is the rest. ``boxes.csv`` (header ``name,x0,y0,x1,y1``) beside
+    the images, or beside ``images/``, gives face boxes for the crops of unlabelled images. Hidden files and files of
+    other kinds are ignored; sub-folders of other names are not searched.
+
+    Training faces may lack landmarks, all or some: the set can then be a target, and as a source it is refused with a
+    message that names the first. Only labelled images are ever test faces. Where a folder has no test split and no
+    ``holdout``, its test faces are its labelled faces, the same that ``train_faces`` returns: right for a folder that
+    is only tested on and for a target whose labels training never sees, wrong for a source
+    (see :attr:`test_is_held_out`).
+
+    Args:
+        root: the folder.
+        test_root: another folder to take the test faces from: its test split if it has one, else its labelled images.
+        name: the figure the test faces count in.
+        on_error: ``raise`` an error about the first bad file, or ``skip`` bad files and log how many there were.
+        holdout: share of the labelled images to hold out of training for testing, in [0, 1); used where neither the
+            folder has a test split nor ``test_root`` is given.
+        seed: which images are held out. The choice depends on this and on the files' names, not on the machine.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        test_root: str | None = None,
+        name: str = "own",
+        on_error: OnError = "raise",
+        holdout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= holdout < 1:
+            raise ValueError(f"holdout is {holdout}; give a share of the labelled images, at least 0 and below 1.")
+        self.root, self.figure, self.on_error = Path(root).expanduser(), name, on_error
+        self.test_root = None if test_root is None else Path(test_root).expanduser()
+        self.holdout, self.seed = holdout, seed
+
+    def train_faces(self) -> FileFaces:
+        """The training split, or all images where there is no split; labelled where landmarks are there.
+
+        Raises:
+            DataError: files are missing or malformed.
+        """
+        train = self._split().train
+        lacking = sum(not entry.landmark_file for entry in train)
+        if 0 < lacking < len(train):
+            message = "%s: %d of %d training images have no landmarks; a target may lack them, a source may not"
+            _log.warning(message, self.root, lacking, len(train))
+        return FileFaces.from_entries(train, self.on_error, f"{self.figure} train")
+
+    def test_faces(self) -> FileFaces:
+        """The labelled faces of the test split, in the figure ``name``. See the class for which they are.
+
+        Raises:
+            DataError: files are missing or malformed, or no test image is labelled.
+        """
+        entries = self._test_entries()
+        test = [replace(entry, groups=(self.figure,)) for entry in entries if entry.landmark_file or entry.problem]
+        if not test:
+            raise DataError(
+                f"{self.test_root or self.root}: none of {len(entries)} test images has landmarks, and testing needs "
+                f"them. Put x.pts (or x.npy) beside x.jpg or landmarks/x.jpg.npy beside images/x.jpg, or give another "
+                f"folder as test_root."
+            )
+        if len(test) < len(entries):
+            message = "%s: left %d of %d images without landmarks out of the test"
+            _log.warning(message, self.test_root or self.root, len(entries) - len(test), len(entries))
+        return FileFaces.from_entries(test, self.on_error, f"{self.figure} test")
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there are labelled test faces. Looks at names only, not into files."""
+        return any(entry.landmark_file for entry in self._test_entries())
+
+    @property
+    def test_is_held_out(self) -> bool:
+        """Whether no test face is among the training faces. Looks at names only, not into files."""
+        split = self._split()
+        return split.test is not None or (self.test_root is not None and not _same_folder(self.test_root, self.root))
+
+    def _test_entries(self) -> list[Entry]:
+        split = self._split() if self.test_root is None else _read_split(self.test_root)
+        return split.train if split.test is None else split.test
+
+    def _split(self) -> _Split:
+        split = _read_split(self.root)
+        if split.test is not None or self.test_root is not None or not self.holdout:
+            return split
+        labelled = [entry for entry in split.train if entry.landmark_file]
+        if len(labelled) < 2:
+            return split
+        count = min(max(1, round(self.holdout * len(labelled))), len(labelled) - 1)
+        held_out = sorted(labelled, key=lambda entry: _draw(entry.path.name, self.seed))[-count:]
+        train = without(split.train, held_out)
+        return _Split(train, without(split.train, train))
+
+
+def _read_split(root: Path) -> _Split:
+    entries = _entries(root)
+    train_folder, test_folder = root / "train", root / "test"
+    if train_folder.is_dir() or test_folder.is_dir():
+        if train_folder.is_dir():
+            if entries:
+                _log.warning("%s: ignored %d images beside the folder train/", root, len(entries))
+            entries = _entries(train_folder)
+            require_images(train_folder, entries, _LAYOUT)
+        test = _entries(test_folder) if test_folder.is_dir() else None
+        if test is not None:
+            require_images(test_folder, test, _LAYOUT)
+        # A folder with nothing but test/ can be tested on; it has nothing to train on.
+        return _Split(entries, test)
+    require_images(root, entries, _LAYOUT)
+    train, test = read_lists(root, entries)
+    if test is None and train is not None:
+        test = without(entries, train)
+    if test is not None and train is not None:
+        check_disjoint(root, train, test)
+    return _Split(without(entries, test or ()) if train is None else train, test)
+
+
+def _entries(folder: Path) -> list[Entry]:
+    entries = read_entries(folder, _LAYOUT)
+    for place in {folder, *(entry.path.parent for entry in entries[:1])}:
+        lone: Sequence[Entry] = orphans(place, entries)
+        if lone and entries:
+            message = "%s: %d landmark files belong to no image, e.g. %s"
+            _log.warning(message, place, len(lone), lone[0].path.name)
+    return entries
+
+
+def _draw(name: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()
+
+
+def _same_folder(a: Path, b: Path) -> bool:
+    return a.resolve() == b.resolve()
