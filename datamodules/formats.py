@@ -22,8 +22,9 @@ from datamodules.ibug68 import NUM_LANDMARKS
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 """Suffixes (lower case) by which a file counts as an image."""
 
-# By content, not by suffix: scraped ".jpg" files are often something else. MPO is a jpg with a second picture (phones).
-_DECODERS: Final = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF", "GIF")
+# By content, not by suffix: scraped ".jpg" files are often something else.
+_DECODERS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
+Image.init()  # loads the decoders; Image.open would not when it is given their names
 _QUARTER_TURNS: Final = frozenset({5, 6, 7, 8})
 _LANDMARKS: Final = f"{NUM_LANDMARKS} landmarks (iBUG-68)"
 
