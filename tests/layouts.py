@@ -30,7 +30,7 @@ FULL_COUNT_SIZE = 16
 
 
 def face_landmarks(size: int, seed: int = 0) -> FloatArray:
-    """68 landmarks of a frontal face in ``size`` × ``size`` pixels, zero-based, moved and turned a little by the seed."""
+    """68 landmarks of a frontal face in ``size`` × ``size`` pixels, zero-based; the seed moves and turns it."""
 
     def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, count: int) -> FloatArray:
         angle = np.radians(np.linspace(start, stop, count))
@@ -62,7 +62,8 @@ def draw_face(size: int, landmarks: FloatArray, seed: int = 0) -> ByteArray:
     image = np.full((size, size, 3), random.integers(0, 120, 3), np.uint8)
     points = {part: landmarks[list(indices)].round().astype(np.int32) for part, indices in PARTS.items()}
     skin = [int(value) for value in random.integers(150, 255, 3)]
-    cv2.fillConvexPoly(image, cv2.convexHull(np.concatenate([points["jaw"], points["left_brow"]])), skin)
+    outline = np.concatenate([points["jaw"], points["left_brow"], points["right_brow"]])
+    cv2.fillConvexPoly(image, cv2.convexHull(outline), skin)
     for part, line in points.items():
         cv2.polylines(image, [line], part in CLOSED_PARTS, [int(value) for value in random.integers(0, 100, 3)])
     return image

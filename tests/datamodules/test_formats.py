@@ -1,0 +1,282 @@
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from datamodules.faces import DataError
+from datamodules.formats import (
+    check_image,
+    read_image,
+    read_list,
+    read_npy,
+    read_numbered_list,
+    read_pts,
+    write_npy,
+    write_pts,
+)
+from tests.layouts import encoded_face
+
+POINTS = [f"{k + 1.5:.2f} {2 * k + 1.25:.2f}" for k in range(68)]
+
+
+def pts_text(points: list[str], header: str = "version: 1\nn_points:  68\n") -> str:
+    return header + "{\n" + "\n".join(points) + "\n}\n"
+
+
+@pytest.mark.parametrize("change", [str, lambda t: t.replace("\n", "\r\n"), lambda t: "\ufeff" + t + "\n\n"])
+def test_pts_counts_from_one_and_arrays_from_zero(tmp_path: Path, change: Callable[[str], str]) -> None:
+    path = tmp_path / "a.pts"
+    path.write_bytes(change(pts_text(POINTS)).encode())
+    landmarks = read_pts(path)
+    assert landmarks.dtype == np.float32
+    np.testing.assert_allclose(landmarks, [(k + 0.5, 2 * k + 0.25) for k in range(68)])
+
+
+def test_pts_is_written_as_300w_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.pts"
+    write_pts(path, np.array([(k + 0.5, 2 * k + 0.25) for k in range(68)], np.float32))
+    lines = path.read_text().splitlines()
+    assert lines[:3] == ["version: 1", "n_points:  68", "{"]
+    assert lines[-1] == "}"
+    assert [float(word) for word in lines[4].split()] == [2.5, 3.25]
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 5000))
+def test_landmarks_survive_both_formats(tmp_path_factory: pytest.TempPathFactory, seed: int, scale: float) -> None:
+    folder = tmp_path_factory.mktemp("landmarks")
+    landmarks = (np.random.default_rng(seed).standard_normal((68, 2)) * scale).astype(np.float32)
+    write_pts(folder / "a.pts", landmarks)
+    write_npy(folder / "a.jpg.npy", landmarks)
+    np.testing.assert_allclose(read_pts(folder / "a.pts"), landmarks, rtol=1e-6, atol=2e-6)
+    np.testing.assert_array_equal(read_npy(folder / "a.jpg.npy"), landmarks)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "0 bytes"),
+        (pts_text(POINTS[:67], "version: 1\nn_points: 67\n"), "67 points.*68 landmarks"),
+        (pts_text(POINTS[:67]), "67 points where the header says 68"),
+        (pts_text([*POINTS[:5], "1.0 two", *POINTS[6:]]), "'1.0 two' in line 9.*two numbers"),
+        (pts_text([*POINTS[:5], "1.0 2.0 3.0", *POINTS[6:]]), "line 9"),
+        (pts_text([*POINTS[:5], "1,5 2,5", *POINTS[6:]]), "line 9"),
+        (pts_text([*POINTS[:5], "nan 2", *POINTS[6:]]), "landmark 5 .*finite"),
+        (pts_text([*POINTS[:5], "1 inf", *POINTS[6:]]), "landmark 5 .*finite"),
+        (pts_text(POINTS).replace("}", ""), "1 opening and 0 closing braces"),
+        (pts_text(POINTS).replace("{", "").replace("}", ""), "0 opening"),
+        (pts_text([], "version: 1\n"), "0 points"),
+    ],
+)
+def test_bad_pts_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.pts"
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"bad.pts: found .*{message}"):
+        read_pts(path)
+
+
+def test_pts_of_binary_content_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bad.pts"
+    path.write_bytes(encoded_face(".jpg")[0])
+    with pytest.raises(DataError, match=r"bad.pts: found bytes that are not text"):
+        read_pts(path)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((67, 2)), "67 points"),
+        (np.zeros((2, 68)), r"shape \(2, 68\)"),
+        (np.zeros(136), r"shape \(136,\)"),
+        (np.zeros((1, 68, 2)), r"shape \(1, 68, 2\)"),
+        (np.zeros((68, 3)), r"shape \(68, 3\)"),
+        (np.full((68, 2), "x"), "type <U1"),
+        (np.zeros((68, 2), complex), "complex"),
+        (np.where(np.arange(136).reshape(68, 2) == 7, np.nan, 1.0), "landmark 3 .*finite"),
+        (np.full((68, 2), None), "no plain .npy"),
+    ],
+)
+def test_bad_npy_is_named(tmp_path: Path, array: np.ndarray, message: str) -> None:
+    path = tmp_path / "bad.jpg.npy"
+    np.save(path, array, allow_pickle=True)
+    with pytest.raises(DataError, match=f"bad.jpg.npy: found .*{message}"):
+        read_npy(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"1 2 3", b"\x93NUMPY\x01\x00"])
+def test_npy_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.npy"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"bad\.npy"):
+        read_npy(path)
+
+
+def test_npy_may_be_of_whole_numbers(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(136).reshape(68, 2))
+    assert read_npy(tmp_path / "a.npy").dtype == np.float32
+
+
+def test_npz_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.savez(file, landmarks=np.zeros((68, 2)))
+    with pytest.raises(DataError, match="archive"):
+        read_npy(tmp_path / "a.npy")
+
+
+def test_list_ignores_blanks_and_windows_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "train_list.txt"
+    path.write_bytes(b"b.jpg\r\n\r\n  a.jpg \t\nimage_092 _01.jpg\n\n")
+    assert read_list(path) == ["b.jpg", "a.jpg", "image_092 _01.jpg"]
+    assert read_numbered_list(path) == {"b.jpg": 1, "a.jpg": 3, "image_092 _01.jpg": 4}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.jpg\nb.jpg 1\n", r"line 2 \('b.jpg 1'\).*one image name per line"),
+        ("a.jpg,1\n", "line 1"),
+        ("a\t1\n", "line 1"),
+        ("a.PNG 3 4\n", "line 1"),
+        ("a.jpg\nb.jpg\n\na.jpg\n", "'a.jpg' in line 4 and in line 1"),
+        ("\n \n", "no names"),
+        ("", "0 bytes"),
+    ],
+)
+def test_bad_list_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "train_list.txt"
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"train_list.txt: found .*{message}"):
+        read_list(path)
+
+
+RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "PNG"])
+def test_lossless_images_come_as_rgb(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"Künstler 画.{suffix}"
+    Image.fromarray(RGB).save(path)
+    image = read_image(path)
+    np.testing.assert_array_equal(image, RGB)
+    assert image.dtype == np.uint8
+    assert image.flags.writeable
+    assert check_image(path) == (30, 20, path.stat().st_size)
+
+
+def test_jpg_agrees_with_opencv(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded_face(".jpg", 200)[0])
+    expected = cv2.imread(str(path))[..., ::-1]
+    assert np.abs(read_image(path).astype(int) - expected).max() <= 3
+
+
+def test_every_mode_becomes_eight_bit_rgb(tmp_path: Path) -> None:
+    grey = RGB[..., 0]
+    flat = Image.fromarray(np.full((16, 16, 3), (200, 100, 50), np.uint8))
+    cases: dict[str, tuple[Image.Image, np.ndarray | tuple[int, int, int]]] = {
+        "grey.png": (Image.fromarray(grey), np.stack([grey] * 3, -1)),
+        "grey16.png": (Image.fromarray(grey.astype(np.uint16) * 257), np.stack([grey] * 3, -1)),
+        "alpha.png": (Image.fromarray(np.dstack([RGB, grey])), RGB),
+        "greyalpha.png": (Image.fromarray(np.dstack([grey, grey]), "LA"), np.stack([grey] * 3, -1)),
+        "palette.gif.png": (flat.quantize(4), (200, 100, 50)),
+        "cmyk.jpg": (flat.convert("CMYK"), (200, 100, 50)),
+        "lossy.webp": (flat, (200, 100, 50)),
+    }
+    for name, (image, expected) in cases.items():
+        image.save(tmp_path / name)
+        got = read_image(tmp_path / name)
+        assert got.dtype == np.uint8
+        assert got.shape[2] == 3
+        tolerance = 0 if isinstance(expected, np.ndarray) else 4
+        np.testing.assert_allclose(got.astype(int), np.broadcast_to(expected, got.shape), atol=tolerance, err_msg=name)
+        assert check_image(tmp_path / name)[:2] == image.size
+
+
+def test_sixteen_bit_colour_keeps_the_high_byte(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), RGB[..., ::-1].astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RGB)
+
+
+def test_palette_with_transparency_is_read_without_warning(tmp_path: Path) -> None:
+    image = Image.fromarray(RGB).quantize(8)
+    image.save(tmp_path / "a.png", transparency=bytes(range(8)))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_exif_orientation_is_honoured(tmp_path: Path, orientation: int, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    smooth = cv2.resize(RGB[:2, :3], (48, 32))
+    Image.fromarray(smooth).save(path, exif=exif, **({"quality": 100, "subsampling": 0} if suffix == "jpg" else {}))
+    turned = {
+        1: smooth,
+        2: smooth[:, ::-1],
+        3: smooth[::-1, ::-1],
+        4: smooth[::-1],
+        5: smooth.transpose(1, 0, 2),
+        6: np.rot90(smooth, -1),
+        7: smooth.transpose(1, 0, 2)[::-1, ::-1],
+        8: np.rot90(smooth),
+    }[orientation]
+    image = read_image(path)
+    assert image.shape == turned.shape
+    np.testing.assert_allclose(image.astype(int), turned, atol=6)
+    assert check_image(path)[:2] == (turned.shape[1], turned.shape[0])
+
+
+@pytest.mark.parametrize("reader", [read_image, check_image])
+@pytest.mark.parametrize(
+    ("suffix", "options"), [("jpg", {}), ("jpg", {"progressive": True}), ("png", {}), ("webp", {})]
+)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.98])
+def test_truncated_image_is_named(
+    tmp_path: Path, reader: Callable[[Path], object], suffix: str, options: dict[str, bool], share: float
+) -> None:
+    path = tmp_path / f"cut.{suffix}"
+    Image.fromarray(np.tile(RGB, (8, 8, 1))).save(path, **options)
+    reader(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(DataError, match=rf"cut\.{suffix}: found \d+ bytes that cannot be decoded .*truncated.*fetch"):
+        reader(path)
+
+
+@pytest.mark.parametrize("reader", [read_image, check_image])
+@pytest.mark.parametrize("content", [b"<html>404</html>", b"\xff\xd8\xff\xe0", struct.pack("<256d", *range(256))])
+def test_file_that_is_no_image_is_named(tmp_path: Path, reader: Callable[[Path], object], content: bytes) -> None:
+    path = tmp_path / "no.jpg"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"no\.jpg: found .*cannot be decoded") as error:
+        reader(path)
+    assert "0x" not in str(error.value)
+
+
+@pytest.mark.parametrize("reader", [read_image, read_pts, read_npy, read_list])
+def test_unreadable_files_are_named(
+    tmp_path: Path, reader: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="gone: found no such file"):
+        reader(tmp_path / "gone")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match="link: found a link to nothing"):
+        reader(tmp_path / "link")
+    with pytest.raises(DataError, match="directory"):
+        reader(tmp_path)
+    (tmp_path / "empty").touch()
+    with pytest.raises(DataError, match="empty: found an empty file"):
+        reader(tmp_path / "empty")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # chmod would not stop a test that runs as root
+    with pytest.raises(DataError, match=r"empty: found a file without read permission.*chmod"):
+        reader(tmp_path / "empty")
