@@ -25,8 +25,8 @@ _SIGN: Final = {1: -1.0, 2: 1.0, 3: 1.0, 4: -1.0}
 the degree that order needs (Wendland, Scattered Data Approximation, ch. 8)."""
 
 _CLOSE: Final = 1e-3
-"""Source points closer than this, in half-extents of the points, are told apart only in part (about 0.1 px)."""
-_AFFINE_RIDGE: Final = 1e-12
+"""Source points closer than this, in half-extents of the points (about 0.1 px), are told apart only in part, and so are
+a line and points that stray less than this from it."""
 _LARGEST: Final = 1e6
 """Coordinates beyond this count as this; a point a million crops away carries no information."""
 _SMALLEST_EXTENT: Final = 1e-3
@@ -72,8 +72,9 @@ class PolyharmonicSpline:
 
         - A source point closer to a neighbour than a thousandth of the face (about 0.1 px) is smoothed as if by a small
           λ of its own, so coinciding points map to a mean of their targets. Every other point is met as λ says.
-        - A ridge of 1e-12 on the affine part settles collinear points (no stretch off their line). It moves regular
-          fits by less than 1e-9.
+        - Where the points stray less than that from a line, or coincide, what they leave open of the affine part is
+          that of the identity. Both ridges fade in from nothing, so the field is continuous in the landmarks; they are
+          exactly zero, and the fit is exact, for every other layout.
         - If the system is singular all the same, which order 4 does not exclude (its kernel is definite only beside a
           quadratic part), that face gets the affine least-squares fit.
 
@@ -205,18 +206,28 @@ def _kernel(squared: Tensor, order: int, scale: Tensor) -> Tensor:
 
 def _system(centres: Tensor, order: int, scale: Tensor, smoothing: float) -> Tensor:
     """The matrix of the linear system, shape ``(B, K + 3, K + 3)``."""
-    count = centres.shape[1]
     squared = _squared_distances(centres, centres)
-    kernel = _kernel(squared, order, scale)
-    itself = torch.eye(count, dtype=torch.bool, device=centres.device)
-    nearest = squared.detach().masked_fill(itself, torch.inf).amin(2).sqrt()
-    ridge = (1 - nearest / _CLOSE).clamp_min(0) * _CLOSE ** min(order, 2)
-    kernel = kernel + torch.diag_embed(torch.maximum(ridge, smoothing / scale.squeeze(2) ** order))
+    smoothing_here = torch.maximum(_point_ridge(squared.detach(), order), smoothing / scale.squeeze(2) ** order)
+    kernel = _kernel(squared, order, scale) + torch.diag_embed(smoothing_here)
     affine = torch.cat([torch.ones_like(centres[..., :1]), centres], dim=2)
-    corner = -_AFFINE_RIDGE * torch.eye(3, dtype=centres.dtype, device=centres.device)
-    upper = torch.cat([kernel, affine], dim=2)
-    lower = torch.cat([affine.mT, corner.expand(len(centres), 3, 3)], dim=2)
-    return torch.cat([upper, lower], dim=1)
+    corner = torch.diag_embed(-_affine_ridge(centres.detach()))
+    return torch.cat([torch.cat([kernel, affine], dim=2), torch.cat([affine.mT, corner], dim=2)], dim=1)
+
+
+def _point_ridge(squared: Tensor, order: int) -> Tensor:
+    """What is added to λ at points that all but coincide with another, shape ``(B, K)``; 0 at all others."""
+    itself = torch.eye(squared.shape[1], dtype=torch.bool, device=squared.device)
+    nearest = squared.masked_fill(itself, torch.inf).amin(dim=2).sqrt()
+    return (1 - nearest / _CLOSE).clamp_min(0) * _CLOSE ** min(order, 2)
+
+
+def _affine_ridge(centres: Tensor) -> Tensor:
+    """What holds an affine part that points all but on a line leave open, shape ``(B, 3)``; 0 for other layouts."""
+    centred = centres - centres.mean(dim=1, keepdim=True)
+    (xx, yy), xy = centred.square().mean(dim=1).unbind(dim=1), centred.prod(dim=2).mean(dim=1)
+    smallest = (xx + yy) / 2 - ((xx - yy).square() / 4 + xy * xy).sqrt()
+    ridge = (1 - smallest.clamp_min(0).sqrt() / _CLOSE).clamp_min(0) * (_CLOSE**2 * centres.shape[1])
+    return torch.stack([torch.zeros_like(ridge), ridge, ridge], dim=1)
 
 
 def _solve(matrix: Tensor, values: Tensor) -> Tensor:

@@ -1,0 +1,132 @@
+"""No finite layout of landmarks may break a training run: forward and backward stay finite."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lightning_modules.warping import PolyharmonicSpline
+from tests.lightning_modules.warping.layouts import mean_face, random_faces
+
+ORDERS = (1, 2, 3, 4)
+
+
+def _forward_and_backward(source: Tensor, target: Tensor, order: int, smoothing: float) -> Tensor:
+    """The field, after checking that it, the warped image and every gradient are finite."""
+    source, target = source.clone().requires_grad_(), target.clone().requires_grad_()
+    image = torch.rand(len(source), 3, 16, 16, requires_grad=True)
+    spline = PolyharmonicSpline.fit(source, target, order, smoothing)
+    field, warped = spline.grid(16, coarse=6), spline.warp(image, coarse=6)
+    gradients = torch.autograd.grad(warped.square().mean() + spline.evaluate(source).mean(), (source, target, image))
+    for tensor in (field, warped, *gradients):
+        assert tensor.isfinite().all()
+    return field.detach()
+
+
+def _collapsed(name: str) -> Tensor:
+    face = mean_face().float()
+    line = torch.linspace(0.1, 0.9, 68)
+    layouts = {
+        "one point": torch.full((68, 2), 0.4),
+        "one point far away": torch.full((68, 2), 1e30),
+        "two points": torch.tensor([[0.2, 0.3], [0.8, 0.6]]).repeat(34, 1),
+        "on a diagonal": torch.stack([line, line], dim=-1),
+        "on a vertical": torch.stack([torch.full_like(line, 0.3), line], dim=-1),
+        "nearly on a line": torch.stack([line, line + 1e-6 * torch.sin(50 * line)], dim=-1),
+        "closed mouth": torch.cat([face[:60], face[60:61].repeat(8, 1)]),
+        "outside the image": face * 30 - 20,
+        "one stray landmark": torch.cat([face[:67], torch.tensor([[1e30, -1e30]])]),
+        "huge": face * 1e38,
+        "tiny": face * 1e-30,
+        "a lattice": torch.cartesian_prod(torch.linspace(0, 1, 17), torch.linspace(0, 1, 4)),
+    }
+    return layouts[name]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "one point",
+        "one point far away",
+        "two points",
+        "on a diagonal",
+        "on a vertical",
+        "nearly on a line",
+        "closed mouth",
+        "outside the image",
+        "one stray landmark",
+        "huge",
+        "tiny",
+        "a lattice",
+    ],
+)
+def test_collapsed_layouts(name: str, order: int) -> None:
+    collapsed, face = _collapsed(name)[None], mean_face().float()[None]
+    for smoothing in (0.0, 0.01):
+        _forward_and_backward(collapsed, face, order, smoothing)
+        _forward_and_backward(face, collapsed, order, smoothing)
+
+
+coordinate = st.one_of(
+    st.sampled_from([0.0, 0.25, 0.5, 1.0, -3.0, 1e-20, 1e20]),
+    st.floats(-2, 3, width=32),
+    st.floats(-(2.0**100), 2.0**100, width=32),
+)
+points = st.lists(st.tuples(coordinate, coordinate), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(points, st.sampled_from(ORDERS), st.sampled_from([0.0, 1e-6, 10.0]))
+def test_any_layout(layout: list[tuple[float, float]], order: int, smoothing: float) -> None:
+    source = torch.tensor(layout, dtype=torch.float32)[None]
+    target = random_faces(1)[:, : len(layout)].float()
+    _forward_and_backward(source, target, order, smoothing)
+    _forward_and_backward(target, source, order, smoothing)
+
+
+def test_all_landmarks_on_one_point_give_a_translation() -> None:
+    source = torch.full((1, 68, 2), 0.4)
+    target = source + torch.tensor([0.1, -0.05])
+    spline = PolyharmonicSpline.fit(source, target)
+    queries = torch.rand(1, 20, 2)
+    torch.testing.assert_close(spline.evaluate(queries), queries + torch.tensor([0.1, -0.05]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_coinciding_landmarks_go_to_the_mean_of_their_targets(order: int) -> None:
+    face = mean_face()[None]
+    source, target = face.clone(), face.clone()
+    source[:, 66] = source[:, 62]
+    target[:, 62, 1] += 0.02
+    target[:, 66] = target[:, 62] + torch.tensor([0.0, 0.01])
+    spline = PolyharmonicSpline.fit(source, target, order)
+    expected = (target[:, 62:63] + target[:, 66:67]) / 2
+    torch.testing.assert_close(spline.evaluate(source[:, 62:63]), expected, rtol=0, atol=1e-3)
+    others = [i for i in range(68) if i not in (62, 66)]
+    torch.testing.assert_close(spline.evaluate(source[:, others]), target[:, others], rtol=0, atol=1e-8)
+
+
+def test_one_broken_face_leaves_the_others_alone() -> None:
+    faces, targets = random_faces(3, seed=1), random_faces(3, seed=2)
+    broken = faces.clone()
+    broken[1] = 0.4
+    whole, beside = PolyharmonicSpline.fit(faces, targets).grid(8), PolyharmonicSpline.fit(broken, targets).grid(8)
+    torch.testing.assert_close(beside[[0, 2]], whole[[0, 2]], rtol=0, atol=1e-12)
+
+
+def test_a_singular_system_gets_the_affine_least_squares_fit() -> None:
+    # Order 4 with an affine part only: at this λ, found as minus an eigenvalue of the kernel matrix on the complement
+    # of the affine functions, the system has no solution.
+    source = torch.tensor([[[-1, -1], [1, -1], [1, 1], [-1, 1], [0, 0]]], dtype=torch.float64)
+    radius = (source.mT[0][:, :, None] - source.mT[0][:, None, :]).square().sum(0).sqrt()
+    kernel = -(radius**4) * torch.log(torch.where(radius > 0, radius, 1.0))
+    affine = torch.cat([torch.ones(5, 1, dtype=torch.float64), source[0]], dim=1)
+    complement = torch.linalg.qr(affine, mode="complete")[0][:, 3:]
+    eigenvalue = torch.linalg.eigvalsh(complement.T @ kernel @ complement).min()
+    assert eigenvalue < 0
+    target = source + torch.tensor([[0.3, 0.1], [0.0, 0.2], [-0.1, 0.0], [0.0, 0.0], [0.2, -0.3]])
+    field = PolyharmonicSpline.fit(source, target, order=4, smoothing=-float(eigenvalue)).evaluate(source)
+    expected = affine @ torch.linalg.lstsq(affine, target[0]).solution
+    torch.testing.assert_close(field[0], expected, rtol=0, atol=1e-5)
