@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datamodules.datasets.synthetic import SyntheticDataModule, SyntheticFaces
-from datamodules.drawing import STYLES, Style, draw_face, face_geometry
+from datamodules.drawing import STYLES, Style, face_geometry
 from datamodules.drawing.canvas import Canvas
 from datamodules.faces import ByteArray, DataError, FloatArray
 from datamodules.ibug68 import CLOSED_PARTS, PARTS
@@ -298,10 +298,3 @@ def test_lists_per_face_must_fit() -> None:
         SyntheticFaces("photo", 3, 0, groups=[(), ()])
     with pytest.raises(IndexError):
         SyntheticFaces("photo", 3, 0)[3]
-
-
-def test_drawing_is_the_same_with_or_without_the_data_set() -> None:
-    image, geometry = draw_face("caricature", 6, 2, 128)
-    face = SyntheticFaces("caricature", 3, 6, size=128)[2]
-    assert np.array_equal(face.image, image)
-    assert np.array_equal(face.landmarks, geometry.landmarks)
