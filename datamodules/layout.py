@@ -49,7 +49,7 @@ def list_folder(folder: Path, expected: str, remedy: str) -> list[Path]:
         DataError: the folder is missing, a file, or unreadable.
     """
     try:
-        paths = sorted(folder.iterdir())
+        paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except FileNotFoundError:
         raise bad_file(folder, "no such folder", expected, remedy) from None
     except NotADirectoryError:
@@ -164,6 +164,17 @@ def without(entries: Sequence[Entry], chosen: Sequence[Entry]) -> list[Entry]:
     """The entries whose images are not among the chosen ones'."""
     paths = {entry.path for entry in chosen}
     return [entry for entry in entries if entry.path not in paths]
+
+
+def require_split(root: Path, split: str, entries: Sequence[Entry]) -> None:
+    """Refuse a split that has no image though the folder has some.
+
+    Raises:
+        DataError: there are no entries.
+    """
+    if not entries:
+        expected, remedy = "at least one", "Write train_list.txt and test_list.txt, or use folders train/ and test/."
+        raise bad_file(root, f"no image in the {split} split", expected, remedy)
 
 
 def check_disjoint(root: Path, train: Sequence[Entry], test: Sequence[Entry]) -> None:

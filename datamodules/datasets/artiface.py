@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from datamodules.base import FaceDataModule, OnError
+from datamodules.datasets.synthetic import SyntheticDataModule
 from datamodules.files import FileFaces
 from datamodules.layout import (
     Entry,
@@ -16,6 +17,7 @@ from datamodules.layout import (
     read_entries,
     read_lists,
     require_images,
+    require_split,
     without,
 )
 
@@ -61,6 +63,7 @@ class ArtiFaceDataModule(FaceDataModule):
         if self.test == "all":
             _log.warning("%s: training on images of the test set, because test is 'all'", self.root)
         train, _ = self._split()
+        require_split(self.root, "training", train)
         return FileFaces.from_entries(train, self.on_error, "ArtiFace train")
 
     def test_faces(self) -> FileFaces:
@@ -78,10 +81,8 @@ class ArtiFaceDataModule(FaceDataModule):
         entries = [replace(entry, groups=("artiface",)) for entry in labelled(test)]
         return FileFaces.from_entries(entries, self.on_error, "ArtiFace test")
 
-    def stand_in(self, seed: int) -> FaceDataModule:
+    def stand_in(self, seed: int) -> SyntheticDataModule:
         """Drawn paintings under the figure's name."""
-        from datamodules.datasets.synthetic import SyntheticDataModule
-
         return SyntheticDataModule("painting", name="artiface", seed=seed, figures={"artiface": (0.0, 1.0)})
 
     def _entries(self) -> list[Entry]:

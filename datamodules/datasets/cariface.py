@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from datamodules.base import FaceDataModule, OnError
+from datamodules.datasets.synthetic import SyntheticDataModule
 from datamodules.files import FileFaces
 from datamodules.layout import (
     Entry,
@@ -15,6 +16,7 @@ from datamodules.layout import (
     read_entries,
     read_lists,
     require_images,
+    require_split,
     without,
 )
 
@@ -52,6 +54,7 @@ class CariFaceDataModule(FaceDataModule):
             DataError: files are missing or malformed, or the counts differ.
         """
         train, _ = self._split()
+        require_split(self.root, "training", train)
         return FileFaces.from_entries(train, self.on_error, "CariFace train")
 
     def test_faces(self) -> FileFaces:
@@ -64,10 +67,8 @@ class CariFaceDataModule(FaceDataModule):
         entries = [replace(entry, groups=("cariface",)) for entry in labelled(test)]
         return FileFaces.from_entries(entries, self.on_error, "CariFace test")
 
-    def stand_in(self, seed: int) -> FaceDataModule:
+    def stand_in(self, seed: int) -> SyntheticDataModule:
         """Drawn caricatures under the figure's name."""
-        from datamodules.datasets.synthetic import SyntheticDataModule
-
         return SyntheticDataModule("caricature", name="cariface", seed=seed, figures={"cariface": (0.0, 1.0)})
 
     def _split(self) -> tuple[list[Entry], list[Entry]]:

@@ -17,6 +17,7 @@ from datamodules.layout import (
     read_entries,
     read_lists,
     require_images,
+    require_split,
     without,
 )
 
@@ -87,6 +88,7 @@ class FolderDataModule(FaceDataModule):
             DataError: files are missing or malformed.
         """
         train = self._split().train
+        require_split(self.root, "training", train)
         lacking = sum(not entry.landmark_file for entry in train)
         if 0 < lacking < len(train):
             message = "%s: %d of %d training images have no landmarks; a target may lack them, a source may not"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from datamodules.base import FaceDataModule, OnError
+from datamodules.datasets.synthetic import SyntheticDataModule
 from datamodules.files import FileFaces
 from datamodules.layout import Entry, check_counts, labelled, list_folder, orphans, read_entries, require_images
 
@@ -58,12 +59,10 @@ class W300DataModule(FaceDataModule):
         """
         return self._faces(TEST_COUNTS, "300W test")
 
-    def stand_in(self, seed: int) -> FaceDataModule:
-        """Drawn photos under the three figures' names."""
-        from datamodules.datasets.synthetic import SyntheticDataModule
-
+    def stand_in(self, seed: int) -> SyntheticDataModule:
+        """Drawn photos under the three figures' names, those of ``300w_challenge`` more varied."""
         figures = {"300w_common": (0.0, 0.8), "300w_challenge": (0.8, 1.0), "300w_full": (0.0, 1.0)}
-        return SyntheticDataModule("photo", name="300w", seed=seed, figures=figures)
+        return SyntheticDataModule("photo", name="300w", seed=seed, figures=figures, hard_from=0.8)
 
     def _faces(self, counts: dict[str, int], name: str) -> FileFaces:
         list_folder(self.root, _LAYOUT, "Give the folder that holds them, e.g. ROOT/300W.")

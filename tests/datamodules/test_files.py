@@ -114,7 +114,7 @@ def test_bad_landmark_files_count_like_bad_images(tmp_path: Path, caplog: pytest
     [
         (
             lambda p: p + np.array([97, 0]),
-            r"landmark \d+ \(of 0…67\) at \(\d+\.\d, \d+\.\d\) in an image of 64×64 pixels",
+            r"landmark \d+ .of 0…67. at .\d+\.\d, \d+\.\d. in an image of 64×64 pixels",
         ),
         (lambda p: p - [0, 97], "landmark .* in an image of 64×64 pixels"),
         (lambda p: p * 4, "landmark .* in an image of 64×64"),
