@@ -112,7 +112,7 @@ def test_two_images_that_share_one_pts_are_named(tmp_path: Path) -> None:
 
 
 def test_skip_leaves_bad_files_out_under_strict_counts_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_w300(tmp_path, full_counts=True)
+    write_w300(tmp_path, {subset: W300_COUNTS[subset] for subset in ("helen/testset", "lfpw/testset", "ibug")}, size=16)
     (tmp_path / "ibug" / "image_101.JPG").write_bytes(b"no image")
     (tmp_path / "ibug" / "image_102.pts").write_text("no landmarks")
     faces = W300DataModule(str(tmp_path), on_error="skip").test_faces()
