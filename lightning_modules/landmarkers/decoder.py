@@ -26,11 +26,21 @@ class RelationLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, state: Tensor, patches: Tensor, query: Tensor, structure: Tensor) -> Tensor:
-        """Refine ``state`` (``(B, 68, dim)``), given the patches and the two learned encodings of landmark identity."""
+        """Refine the landmarks' states.
+
+        Args:
+            state: shape ``(B, 68, dim)``, or ``(1, 68, dim)`` where it is the same for all images.
+            patches: patch embeddings, shape ``(B, 68, dim)``.
+            query: which landmark a state is for, added to it, shape ``(1, 68, dim)``.
+            structure: which landmark a patch lies around, likewise.
+
+        Returns:
+            Shape ``(B, 68, dim)``.
+        """
         normed = self.norm1(state)
         keys = normed + query
         state = state + self.dropout(self.self_attention(keys, keys, normed, need_weights=False)[0])
-        keys = self.norm2(state) + query
+        keys = (self.norm2(state) + query).expand_as(patches)
         seen = self.patch_attention(keys, patches + structure, patches, need_weights=False)[0]
         state = state + self.dropout(seen)
         hidden = self.dropout(torch.relu(self.linear1(self.norm3(state))))
@@ -65,7 +75,8 @@ class RelationDecoder(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """Patch embeddings, shape ``(B, 68, dim)``, to the normed states of all layers, ``(B, L, 68, dim)``."""
-        state = torch.zeros_like(patches)
+        # All images start from the same state, so that one attends to itself for all of them.
+        state = torch.zeros_like(patches[:1])
         states = []
         for layer in self.layers:
             state = layer(state, patches, self.landmark_query, self.structure_encoding)
