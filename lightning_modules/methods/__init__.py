@@ -1,1 +1,7 @@
 """One LightningModule per method."""
+
+from lightning_modules.methods.base import FaceMethod
+from lightning_modules.methods.face_warping import FaceWarping
+from lightning_modules.methods.supervised import Supervised
+
+__all__ = ["FaceMethod", "FaceWarping", "Supervised"]

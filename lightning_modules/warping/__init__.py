@@ -13,6 +13,8 @@ from lightning_modules.warping.losses import (
     masked_mean,
 )
 from lightning_modules.warping.masks import face_region_mask
+from lightning_modules.warping.objective import WarperObjective, WarpTerms
+from lightning_modules.warping.shapes import align
 from lightning_modules.warping.spline import PolyharmonicSpline
 
 __all__ = [
@@ -38,4 +40,7 @@ __all__ = [
     "landmark_warping_error",
     "masked_mean",
     "face_region_mask",
+    "align",
+    "WarperObjective",
+    "WarpTerms",
 ]

@@ -1,0 +1,63 @@
+# Two commands do everything on a fresh machine: `make train` and `make test`. `make help` says the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python -m experiments
+
+SETTING ?= gzsl_artiface
+LANDMARKER ?= slpt
+PROFILE ?= quick
+SEED ?= 0
+OUT ?= metrics.json
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train evaluate test lint bench
+
+help:  ## what can be done
+	@echo "make setup                      a virtual environment in $(VENV) with everything (idempotent)"
+	@echo "make train SETTING=$(SETTING)"
+	@echo "    SETTING     da_cariface | da_artiface | gzsl_artiface | gzsl_cariface | oracle | own"
+	@echo "    METHOD      face_warping | supervised                (default: face_warping; oracle: supervised)"
+	@echo "    LANDMARKER  slpt                                     (default: slpt)"
+	@echo "    DATA        synthetic | folder with 300W/, CariFace_dataset/, AF_dataset/   (default: synthetic)"
+	@echo "    SOURCE TARGET [TEST]   your own folders, with SETTING=own"
+	@echo "    PROFILE     quick (minutes on two CPU cores) | paper (default: quick)"
+	@echo "    SEED        a number                                 (default: 0)"
+	@echo "    RESUME=1    go on with a run that was stopped"
+	@echo "    WANDB=1     also log to Weights & Biases (WANDB_MODE=offline keeps it here)"
+	@echo "    ARGS        anything of the Lightning CLI, e.g. ARGS=\"--trainer.max_epochs=3\""
+	@echo "make evaluate CKPT=runs/…/best.ckpt TEST=folder [OUT=metrics.json]"
+	@echo "make test | lint | bench"
+
+# The stamp is newer than what it was made from exactly when the environment is up to date.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@if command -v uv >/dev/null 2>&1; then \
+		{ [ -x $(BIN)/python ] || uv venv --quiet --python "$(PYTHON)" $(VENV); } && \
+		uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[dev]"; \
+	else \
+		{ [ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV); } && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"; \
+	fi
+	@touch $@
+
+setup: $(VENV)/.ready
+
+train: setup
+	@$(RUN) train --setting "$(SETTING)" --landmarker "$(LANDMARKER)" --profile "$(PROFILE)" --seed "$(SEED)" \
+		$(if $(METHOD),--method "$(METHOD)") $(if $(DATA),--data "$(DATA)") $(if $(SOURCE),--source "$(SOURCE)") \
+		$(if $(TARGET),--target "$(TARGET)") $(if $(TEST),--test "$(TEST)") $(if $(filter 1,$(RESUME)),--resume) \
+		$(if $(filter 1,$(WANDB)),--wandb) $(ARGS)
+
+evaluate: setup
+	@$(if $(CKPT),,$(error CKPT is not set: make evaluate CKPT=runs/…/best.ckpt TEST=folder))
+	@$(if $(TEST),,$(error TEST is not set: make evaluate CKPT=runs/…/best.ckpt TEST=folder))
+	@$(RUN) evaluate --ckpt "$(CKPT)" --test "$(TEST)" --out "$(OUT)" $(ARGS)
+
+test: setup
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: setup
+	@$(BIN)/python -m experiments.bench $(ARGS)

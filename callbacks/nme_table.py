@@ -1,0 +1,79 @@
+"""The figures of every test set, each validation epoch: a console table and a CSV file."""
+
+import csv
+from pathlib import Path
+from typing import cast
+
+from lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+from typing_extensions import override
+
+from lightning_modules.methods.base import FaceMethod
+
+COLUMNS = ("epoch", "phase", "figure", "nme", "fr@8", "auc@8", "n")
+
+
+class NMETable(Callback):
+    """Prints NME, FR@8 and AUC@8 of every figure after each validation epoch and appends them to a CSV file.
+
+    Args:
+        path: the CSV file, under the run's folder.
+    """
+
+    def __init__(self, path: str = "nme.csv") -> None:
+        self.path = path
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drop rows of epochs that a resumed run will do again."""
+        path = self._file(trainer)
+        if trainer.is_global_zero and path.exists():
+            with path.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < trainer.current_epoch]
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS)
+                writer.writeheader()
+                writer.writerows(rows)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        method = cast(FaceMethod, pl_module)
+        if trainer.sanity_checking or not trainer.is_global_zero or not method.figures:
+            return
+        title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} ({method.phase})"
+        print_figures(method.figures, method.average_nme, title, getattr(trainer, "datamodule", None))
+        path = self._file(trainer)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(COLUMNS)
+            for name, v in method.figures.items():
+                row = [trainer.current_epoch, method.phase, name, *(f"{v[k]:.6f}" for k in ("nme", "fr@8", "auc@8"))]
+                writer.writerow([*row, int(v["n"])])
+
+    def _file(self, trainer: Trainer) -> Path:
+        return Path(trainer.default_root_dir) / self.path
+
+
+def print_figures(figures: dict[str, dict[str, float]], average: float, title: str, data: object = None) -> None:
+    """Print figures as a table; says so if they are of synthetic faces.
+
+    Args:
+        figures: by name, ``nme``, ``fr@8``, ``auc@8`` in % and ``n``.
+        average: mean NME over all faces, in %.
+        title: of the table.
+        data: the data module; its ``synthetic`` attribute is read.
+    """
+    if getattr(data, "synthetic", False):
+        title += " · SYNTHETIC faces, not results"
+    table = Table(title=title, title_justify="left")
+    table.add_column("test set")
+    for column in ("NME %", "FR@8 %", "AUC@8 %", "faces"):
+        table.add_column(column, justify="right")
+    for name, v in figures.items():
+        table.add_row(name, f"{v['nme']:.2f}", f"{v['fr@8']:.2f}", f"{v['auc@8']:.2f}", str(int(v["n"])))
+    table.add_row("average", f"{average:.2f}", "", "", "")
+    Console().print(table)

@@ -1,0 +1,104 @@
+"""Checkpoints: read safely, refuse with a reason, rebuild the landmarker they hold."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jsonargparse import ArgumentError, ArgumentParser
+from torch import Tensor, nn
+
+from experiments.errors import CheckpointError
+from lightning_modules.landmarkers.base import Landmarker
+
+_STARTING_POINTS = ("weights", "pretrained", "mean_face")
+"""Landmarker arguments that say where training started: a checkpoint's own weights take their place."""
+
+_PREFIX = "landmarker."
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of ours, unpickling nothing but tensors and plain values.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, pickled code, or a file without a landmarker.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint. Checkpoints of a run are in its folder checkpoints/.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{path}: cannot be read as a checkpoint ({reason}). It is damaged, cut short, or holds pickled code, "
+            "which is never run. Use a checkpoint written by `make train`."
+        ) from error
+    if not isinstance(content, Mapping) or "state_dict" not in content or "landmarker" not in content:
+        found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+        raise CheckpointError(
+            f"{path}: found {found}; expected a Warpmark checkpoint with 'state_dict' and 'landmarker'. "
+            "Use one written by `make train`."
+        )
+    return dict(content)
+
+
+def load_landmarker(path: str | Path) -> Landmarker:
+    """Rebuild the landmarker of a checkpoint, with its weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: see :func:`read_checkpoint`; or the landmarker's class cannot be built.
+    """
+    checkpoint = read_checkpoint(path)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Landmarker, "landmarker")
+    try:
+        built = parser.instantiate_classes(parser.parse_object({"landmarker": checkpoint["landmarker"]}))
+    except ArgumentError as error:
+        raise CheckpointError(
+            f"{path}: its landmarker {checkpoint['landmarker'].get('class_path')} cannot be built: {error}"
+        ) from error
+    landmarker = cast(Landmarker, built.landmarker)
+    load_weights(landmarker, checkpoint, path)
+    return landmarker.eval()
+
+
+def load_weights(landmarker: Landmarker, checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Put a checkpoint's weights into a landmarker.
+
+    Raises:
+        CheckpointError: keys or shapes differ; the first ones are named.
+    """
+    state = {
+        name.removeprefix(_PREFIX): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(_PREFIX)
+    }
+    if differences := _differences(landmarker, state):
+        raise CheckpointError(
+            f"{path}: does not fit {type(landmarker).__name__}: {'; '.join(differences[:5])}"
+            + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
+            + ". Give the LANDMARKER and PROFILE it was trained with."
+        )
+    landmarker.load_state_dict(state)
+
+
+def _differences(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    expected = module.state_dict()
+    return [
+        *(f"{name} is missing" for name in expected if name not in state),
+        *(f"{name} is not expected" for name in state if name not in expected),
+        *(
+            f"{name} has shape {tuple(state[name].shape)}, expected {tuple(value.shape)}"
+            for name, value in expected.items()
+            if name in state and state[name].shape != value.shape
+        ),
+    ]
+
+
+def landmarker_spec(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What it takes to rebuild a landmarker: its ``class_path`` and ``init_args`` without its starting points."""
+    arguments = {k: v for k, v in (config.get("init_args") or {}).items() if k not in _STARTING_POINTS}
+    return {"class_path": config["class_path"], "init_args": arguments}

@@ -1,0 +1,144 @@
+"""The Lightning command line: ``python -m experiments fit --config …``."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import yaml
+from lightning import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from typing_extensions import override
+
+from datamodules.setting import SettingDataModule
+from experiments.checkpoints import landmarker_spec, load_weights, read_checkpoint
+from experiments.pretraining import Pretraining, provide_pretrained
+from experiments.run_folder import prepare_run_folder
+from lightning_modules.methods.base import FaceMethod
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """Names of a run; they only name its folder and appear in ``metrics.json``.
+
+    Args:
+        setting: which data is source, target and tested.
+        method: how it learns.
+        landmarker: what learns.
+        profile: how long.
+    """
+
+    setting: str = "custom"
+    method: str = "custom"
+    landmarker: str = "custom"
+    profile: str = "custom"
+
+
+@dataclass
+class Paths:
+    """Where things are.
+
+    Args:
+        data: folder with the published data sets, or ``synthetic`` for stand-in faces.
+        source: the user's labelled photos (setting ``own``).
+        target: the user's stylised faces (setting ``own``).
+        test: a labelled folder to test on (setting ``own``); by default the target's labelled faces.
+        runs: where runs are written.
+    """
+
+    data: str = "synthetic"
+    source: str = ""
+    target: str = ""
+    test: str = ""
+    runs: str = "runs"
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes the complete configuration to the run's own folder, as ``config.yaml``."""
+
+    @override
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.parser.save(self.config, folder / self.config_filename, skip_none=False, overwrite=True)
+
+
+class WarpmarkCLI(LightningCLI):
+    """The Lightning CLI with a setting as data, a method as model, and a pretrained start where the method needs one.
+
+    Besides ``trainer``, ``model`` and ``data`` it knows ``run`` (names), ``paths`` and ``pretraining``. Configuration
+    files are merged in order, and ``${…}`` is resolved across files and overrides.
+    """
+
+    def __init__(self, args: list[str], run: bool = True) -> None:
+        self.start: Path | None = None
+        super().__init__(
+            model_class=FaceMethod,
+            datamodule_class=SettingDataModule,
+            subclass_mode_model=True,
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            parser_kwargs={"parser_mode": "omegaconf+"},
+            seed_everything_default=0,
+            args=args,
+            run=run,
+        )
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(Run, "run")
+        parser.add_class_arguments(Paths, "paths")
+        parser.add_class_arguments(Pretraining, "pretraining")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("paths.data", "data.root")
+        parser.link_arguments("model.image_size", "data.image_size", apply_on="instantiate")
+
+    @property
+    def options(self) -> Any:
+        """The configuration of the subcommand (or of the run), with classes instantiated."""
+        return self.config_init.get(str(self.subcommand), self.config_init)
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        trainer = self.config.get(str(self.subcommand), self.config).trainer
+        if trainer.accelerator == "auto" and torch.backends.mps.is_available():
+            # Splines are solved and errors measured in float64, which Apple's GPUs do not have.
+            trainer.accelerator = "cpu"
+
+    @override
+    def after_instantiate_classes(self) -> None:
+        self.method = cast(FaceMethod, self.model)
+        self.data = cast(SettingDataModule, self.datamodule)
+        config = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False, skip_none=False))
+        config = config.get(str(self.subcommand), config)
+        self.landmarker_config = config["model"]["init_args"]["landmarker"]
+        self.method.landmarker_spec = landmarker_spec(self.landmarker_config)
+
+    def before_fit(self) -> None:
+        """Check folder, files and checkpoint before any training time is spent, then provide the pretrained start."""
+        self.prepare(self.options.get("ckpt_path"))
+
+    def prepare(self, ckpt_path: str | Path | None, keep_folder: bool = False) -> None:
+        """What comes before fitting.
+
+        Args:
+            ckpt_path: the checkpoint to resume from, if any.
+            keep_folder: go on in the run's folder even if there is no checkpoint yet.
+        """
+        if ckpt_path:
+            load_weights(self.method.landmarker, read_checkpoint(ckpt_path), ckpt_path)
+        prepare_run_folder(Path(self.trainer.default_root_dir), resume=keep_folder or bool(ckpt_path))
+        self.data.setup()
+        options = self.options
+        self.start = provide_pretrained(
+            self.method,
+            self.data,
+            options.pretraining,
+            Path(options.paths.runs),
+            options.seed_everything,
+            self.landmarker_config,
+            options.trainer,
+        )

@@ -1,0 +1,143 @@
+"""What every method shares: a landmarker, and its scores on the setting's test sets."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, cast
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from datamodules.faces import FaceBatch
+from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.metrics import LandmarkErrors, to_image_pixels
+
+AVERAGE = "average_nme"
+"""Mean NME over all faces of all test sets: Table 2's average, which weights sets by their image counts."""
+
+
+class _TestSet(Protocol):
+    groups: list[tuple[str, ...]]
+
+
+class SetErrors(nn.Module):
+    """The errors of one test set: over all its faces, and for each figure over the faces that count in it.
+
+    Args:
+        groups: ``groups[i]`` names the figures face i counts in.
+    """
+
+    def __init__(self, groups: list[tuple[str, ...]]) -> None:
+        super().__init__()
+        self.groups = groups
+        self.overall = LandmarkErrors()
+        self.figures = nn.ModuleDict({name: LandmarkErrors() for face in groups for name in face})
+
+    def update(self, predicted: Tensor, target: Tensor, indices: Tensor) -> None:
+        """Add faces: landmarks in image pixels, shape ``(B, 68, 2)``, and the faces' places in the set, ``(B,)``."""
+        self.overall.update(predicted, target)
+        faces = [self.groups[i] for i in indices.tolist()]
+        for name, errors in self.figures.items():
+            members = torch.tensor([name in groups for groups in faces], device=predicted.device)
+            if members.any():
+                cast(LandmarkErrors, errors).update(predicted[members], target[members])
+
+    def compute(self) -> dict[str, dict[str, Tensor]]:
+        """Each figure's ``nme``, ``fr@8``, ``auc@8`` and ``n``."""
+        return {name: cast(LandmarkErrors, errors).compute() for name, errors in self.figures.items()}
+
+    def reset(self) -> None:
+        """Forget all faces."""
+        for errors in (self.overall, *self.figures.values()):
+            cast(LandmarkErrors, errors).reset()
+
+
+class FaceMethod(LightningModule):
+    """Base of every method: subclasses add ``training_step`` and ``configure_optimizers``.
+
+    Validation and test log, for each figure, ``val/300w_full/nme``, ``…/fr@8``, ``…/auc@8``, and over all faces
+    ``val/average_nme`` (``test/…`` likewise); :attr:`figures` keeps the last ones.
+
+    Args:
+        landmarker: the network to train.
+    """
+
+    needs_target: ClassVar[bool] = False
+    """Whether training batches must hold target faces."""
+    needs_pretraining: ClassVar[bool] = False
+    """Whether it starts from a landmarker trained on the source (the command line then provides one)."""
+    phase: str = "train"
+    """What the current epoch does, for progress bars and tables."""
+
+    def __init__(self, landmarker: Landmarker) -> None:
+        super().__init__()
+        self.landmarker = landmarker
+        self.landmarker_spec: Mapping[str, Any] | None = None
+        self.figures: dict[str, dict[str, float]] = {}
+        self.average_nme = float("nan")
+        self._errors = nn.ModuleList()
+
+    @property
+    def image_size(self) -> int:
+        """Side of the crops the landmarker is made for, in pixels."""
+        return self.landmarker.image_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Landmarks of crops (RGB in [0, 1], ``(B, 3, S, S)``), in crop coordinates, ``(B, 68, 2)``."""
+        return self.landmarker(images).landmarks  # type: ignore[no-any-return]
+
+    def setup(self, stage: str) -> None:
+        """Make the errors of every test set."""
+        data = getattr(self.trainer, "datamodule", None)
+        sets = cast(list[_TestSet], getattr(data, "test_sets", []))
+        self._errors = nn.ModuleList(SetErrors(test.groups) for test in sets)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last epoch's errors."""
+        for errors in self._errors:
+            cast(SetErrors, errors).reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: FaceBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score a batch of a test set, in the original images' pixels."""
+        assert batch.landmarks is not None, "test sets are labelled"
+        predicted = self(batch.images)
+        errors = cast(SetErrors, self._errors[dataloader_idx])
+        size = self.image_size
+        errors.update(
+            to_image_pixels(predicted, batch.matrices, size),
+            to_image_pixels(batch.landmarks, batch.matrices, size),
+            batch.indices,
+        )
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures."""
+        self._log_figures("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures."""
+        self._log_figures("test")
+
+    def _log_figures(self, stage: str) -> None:
+        computed = {name: values for e in self._errors for name, values in cast(SetErrors, e).compute().items()}
+        self.figures = {name: {k: float(v) for k, v in values.items()} for name, values in computed.items()}
+        logged = {
+            f"{stage}/{figure}/{key}": value
+            for figure, values in self.figures.items()
+            for key, value in values.items()
+            if key != "n"
+        }
+        overall = [cast(SetErrors, e).overall.compute() for e in self._errors]
+        if overall:
+            count = sum(float(values["n"]) for values in overall)
+            self.average_nme = sum(float(values["nme"]) * float(values["n"]) for values in overall) / count
+            logged[f"{stage}/{AVERAGE}"] = self.average_nme
+        # The errors were gathered from all processes by `compute`; there is nothing left to reduce.
+        self.log_dict(logged, sync_dist=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what it takes to rebuild the landmarker, so that a checkpoint can be scored by itself."""
+        if self.landmarker_spec is not None:
+            checkpoint["landmarker"] = dict(self.landmarker_spec)

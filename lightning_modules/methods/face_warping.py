@@ -1,0 +1,252 @@
+"""Learning by conditional face warping: Algorithm 1 of the paper, and the joint optimisation of eq. 3."""
+
+from typing import Any, Literal, cast
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+
+from datamodules.faces import FaceBatch, TrainBatch
+from datamodules.setting import steps_done
+from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.methods.base import FaceMethod
+from lightning_modules.methods.exaggeration import Exaggeration
+from lightning_modules.methods.pseudo import PseudoLandmarks, find_pseudo_landmarks
+from lightning_modules.warping.objective import WarperObjective, WarpTerms
+
+Phase = Literal["warper", "proximal", "joint"]
+
+WARPER, PROXIMAL = 0, 1
+"""Places of the two optimizers."""
+
+
+class FaceWarping(FaceMethod):
+    """Adapt a pretrained landmarker to unlabelled stylised faces by warping labelled photos onto them.
+
+    Alternating optimisation repeats ``warper_epochs`` epochs of the warper phase (eq. 4: the landmarker learns from how
+    well photos, warped by its predictions, fit the stylised faces), then freezes pseudo landmarks for the whole target
+    set, then ``proximal_epochs`` epochs of the proximal phase (eq. 5: photos' labels and pseudo landmarks). Joint
+    optimisation takes both terms in each step (eq. 3), with pseudo landmarks renewed every
+    ``warper_epochs + proximal_epochs`` epochs. Each phase has an Adam of its own over the whole landmarker.
+
+    Args:
+        landmarker: the network, pretrained on the source.
+        warper: the warping objective; the paper's if None.
+        optimization: ``alternating`` (Algorithm 1) or ``joint`` (eq. 3).
+        warper_epochs: L1, epochs of a warper phase.
+        proximal_epochs: L2, epochs of a proximal phase.
+        warper_learning_rate: Adam's, in the warper phase.
+        proximal_learning_rate: Adam's, in the proximal phase and for joint steps.
+        schedule: ``constant`` (published), or ``cosine``: both learning rates fall to zero over the run.
+        image_weight: of the image term.
+        landmark_weight: of the landmark-warping error (zero unless the spline smooths).
+        anchor_weight: of the source's own loss in warper steps, which keeps the landmarker from drifting (0 in eq. 4).
+        pseudo_weight: of the loss on pseudo landmarks.
+        exaggeration: how photos are warped to stylised shapes for the proximal phase; None to train on plain photos
+            only (the paper).
+        exaggerated_share: share of each proximal batch's photos that are so warped.
+        mirror_average: take pseudo landmarks from the crop and its mirror image.
+        keep: share of target faces whose pseudo landmarks are trained on, by agreement under mirroring.
+        freeze_batch_norm: keep batch-norm statistics fixed in warper steps.
+        gradient_clip_norm: longest gradient; None for no limit.
+    """
+
+    needs_target = True
+    needs_pretraining = True
+
+    def __init__(
+        self,
+        landmarker: Landmarker,
+        warper: WarperObjective | None = None,
+        optimization: Literal["alternating", "joint"] = "alternating",
+        warper_epochs: int = 5,
+        proximal_epochs: int = 5,
+        warper_learning_rate: float = 1e-4,
+        proximal_learning_rate: float = 1e-3,
+        schedule: Literal["constant", "cosine"] = "constant",
+        image_weight: float = 1.0,
+        landmark_weight: float = 1.0,
+        anchor_weight: float = 0.0,
+        pseudo_weight: float = 1.0,
+        exaggeration: Exaggeration | None = None,
+        exaggerated_share: float = 0.5,
+        mirror_average: bool = False,
+        keep: float = 1.0,
+        freeze_batch_norm: bool = False,
+        gradient_clip_norm: float | None = None,
+    ) -> None:
+        super().__init__(landmarker)
+        if warper_epochs < 0 or proximal_epochs < 0 or warper_epochs + proximal_epochs == 0:
+            raise ValueError(f"warper_epochs={warper_epochs}, proximal_epochs={proximal_epochs}: expected one above 0.")
+        if not 0 <= exaggerated_share <= 1:
+            raise ValueError(f"exaggerated_share is {exaggerated_share}; expected a share in [0, 1].")
+        self.automatic_optimization = False
+        self.warper = warper or WarperObjective()
+        self.optimization = optimization
+        self.warper_epochs, self.proximal_epochs = warper_epochs, proximal_epochs
+        self.learning_rates = {WARPER: warper_learning_rate, PROXIMAL: proximal_learning_rate}
+        self.schedule = schedule
+        self.image_weight, self.landmark_weight = image_weight, landmark_weight
+        self.anchor_weight, self.pseudo_weight = anchor_weight, pseudo_weight
+        self.exaggeration, self.exaggerated_share = exaggeration, exaggerated_share
+        self.mirror_average, self.keep = mirror_average, keep
+        self.freeze_batch_norm, self.gradient_clip_norm = freeze_batch_norm, gradient_clip_norm
+        self.pseudo: PseudoLandmarks | None = None
+        self._pseudo_cycle = -1
+        self.register_buffer("mean_face", torch.zeros(68, 2), persistent=False)
+        self.mean_face: Tensor
+
+    # --- phases -------------------------------------------------------------------------------------------------
+
+    def phase_of(self, epoch: int) -> Phase:
+        """The phase of an epoch, counted from 0 over the whole run."""
+        if self.optimization == "joint":
+            return "joint"
+        return "warper" if epoch % self._cycle < self.warper_epochs else "proximal"
+
+    @property
+    def _cycle(self) -> int:
+        return self.warper_epochs + self.proximal_epochs
+
+    @property
+    def phase(self) -> Phase:  # type: ignore[override]  # a plain attribute in the base
+        """The current epoch's phase."""
+        return self.phase_of(self.current_epoch)
+
+    def setup(self, stage: str) -> None:
+        """Also take the mean face of the source, which exaggeration works from."""
+        super().setup(stage)
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and data is not None:
+            self.mean_face.copy_(data.source_shapes().mean(0))
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze pseudo landmarks where a warper phase has just ended (or a joint cycle starts)."""
+        cycle = self.current_epoch // self._cycle
+        if self.phase != "warper" and cycle != self._pseudo_cycle:
+            self.pseudo = self._freeze_pseudo_landmarks()
+            self._pseudo_cycle = cycle
+
+    def _freeze_pseudo_landmarks(self) -> PseudoLandmarks:
+        data = cast(Any, self.trainer).datamodule
+        return find_pseudo_landmarks(
+            self.landmarker,
+            data.target_loader(),
+            len(data.target_faces),
+            self.device,
+            lambda tensor: cast(Tensor, self.trainer.strategy.reduce(tensor, reduce_op="sum")),
+            self.mirror_average,
+            self.keep,
+        )
+
+    # --- steps --------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
+        """One optimizer step of the current phase, on random pairs of photos and stylised faces."""
+        assert batch.target is not None, "the setting has a target"
+        phase = self.phase
+        self._set_batch_norm(train=not (phase == "warper" and self.freeze_batch_norm))
+        losses = []
+        if phase in ("warper", "joint"):
+            losses.append(self.warper_loss(batch.source, batch.target))
+        if phase in ("proximal", "joint"):
+            losses.append(self.proximal_loss(batch.source, batch.target))
+        loss = torch.stack(losses).sum()
+        self.log(f"train/{phase}_loss", loss.detach(), prog_bar=True, batch_size=len(batch.source))
+        self._step(loss, WARPER if phase == "warper" else PROXIMAL)
+
+    def warp(self, source: FaceBatch, target: FaceBatch) -> tuple[WarpTerms, Tensor]:
+        """Warp each photo onto its stylised face.
+
+        Returns:
+            The objective's terms and the landmarks predicted on the stylised faces, crop coordinates, ``(B, 68, 2)``.
+        """
+        assert source.landmarks is not None, "the source is labelled"
+        predicted = self(target.images)
+        return self.warper(source.images, source.landmarks, target.images, predicted), predicted
+
+    def warper_loss(self, source: FaceBatch, target: FaceBatch) -> Tensor:
+        """Eq. 4: image term and landmark-warping error, and the source's own loss as an anchor if asked for."""
+        terms, predicted = self.warp(source, target)
+        loss = self.image_weight * terms.image.mean() + self.landmark_weight * terms.landmarks.mean()
+        size = len(source)
+        self.log("train/image_term", terms.image.mean().detach(), batch_size=size)
+        self.log("train/landmark_warping_error", terms.landmarks.mean().detach(), batch_size=size)
+        self.log("train/folded", terms.folded.mean(), batch_size=size)
+        if self.anchor_weight:
+            assert source.landmarks is not None
+            output = self.landmarker(source.images)
+            loss = loss + self.anchor_weight * self.landmarker.loss(output, source.landmarks)
+        # Without a gradient through the warp this leaves a gradient of zero, on which Adam does not move: the phase
+        # then changes batch-norm statistics only, as in the published program.
+        return loss + 0.0 * predicted.sum()
+
+    def proximal_loss(self, source: FaceBatch, target: FaceBatch) -> Tensor:
+        """Eq. 5: the landmarker's own loss on photos' labels and on pseudo landmarks, in one forward pass."""
+        assert source.landmarks is not None, "the source is labelled"
+        assert self.pseudo is not None, "pseudo landmarks were frozen when the phase began"
+        pseudo, weights = self.pseudo.lookup(target, self.image_size)
+        photos, labels = self._exaggerate(source.images, source.landmarks, pseudo)
+        output = self.landmarker(torch.cat([photos, target.images]))
+        weights = torch.cat([torch.ones_like(weights), self.pseudo_weight * weights])
+        loss = self.landmarker.loss(output, torch.cat([labels, pseudo]), weights)
+        # From the weighted mean over all faces to the sum of the two sets' means.
+        return loss * (weights.sum() / len(source))
+
+    def _exaggerate(self, photos: Tensor, labels: Tensor, pseudo: Tensor) -> tuple[Tensor, Tensor]:
+        count = round(self.exaggerated_share * len(photos))
+        if self.exaggeration is None or count == 0:
+            return photos, labels
+        with torch.no_grad():
+            shapes = self.exaggeration.shapes(labels[:count], pseudo[:count], self.mean_face)
+            warped = self.exaggeration.warp(photos[:count], labels[:count], shapes)
+        return torch.cat([warped, photos[count:]]), torch.cat([shapes, labels[count:]])
+
+    def _set_batch_norm(self, train: bool) -> None:
+        for module in self.landmarker.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(train)
+
+    def _step(self, loss: Tensor, which: int) -> None:
+        optimizer = cast(list[LightningOptimizer], self.optimizers())[which]
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rates[which] * self._decay()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def _decay(self) -> float:
+        if self.schedule == "constant":
+            return 1.0
+        # Stateless, so that a resumed run needs no scheduler: the share of the run's steps that are done.
+        done = steps_done(self.trainer)
+        total = self.trainer.num_training_batches * (self.trainer.max_epochs or 1)
+        return 0.5 * (1 + torch.cos(torch.tensor(torch.pi * min(1.0, done / total))).item())
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Clip the gradient (Lightning leaves this to manual optimisation)."""
+        if self.gradient_clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.landmarker.parameters(), self.gradient_clip_norm)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Two Adams over the same parameters: the warper phase's and the proximal phase's."""
+        parameters = list(self.landmarker.parameters())
+        return [torch.optim.Adam(parameters, lr=self.learning_rates[which]) for which in (WARPER, PROXIMAL)]
+
+    # --- checkpoints --------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Also keep the pseudo landmarks: a run resumed in a proximal phase goes on with the same."""
+        super().on_save_checkpoint(checkpoint)
+        if self.pseudo is not None:
+            checkpoint["pseudo_landmarks"] = {
+                "landmarks": self.pseudo.landmarks,
+                "weights": self.pseudo.weights,
+                "cycle": self._pseudo_cycle,
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the pseudo landmarks back."""
+        if kept := checkpoint.get("pseudo_landmarks"):
+            self.pseudo = PseudoLandmarks(kept["landmarks"], kept["weights"])
+            self._pseudo_cycle = kept["cycle"]

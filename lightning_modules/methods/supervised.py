@@ -1,0 +1,56 @@
+"""Supervised learning on labelled faces (SL): the pretrained start of every other method, and the oracle."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datamodules.faces import TrainBatch
+from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.methods.base import FaceMethod
+
+
+class Supervised(FaceMethod):
+    """Train the landmarker on the source's labels alone, with Adam and one learning-rate cycle.
+
+    Args:
+        landmarker: the network to train.
+        learning_rate: Adam's peak learning rate.
+        warmup: share of the steps in which the learning rate rises to its peak (then it falls along a cosine).
+        weight_decay: decoupled weight decay.
+    """
+
+    def __init__(
+        self, landmarker: Landmarker, learning_rate: float = 1e-3, warmup: float = 0.1, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(landmarker)
+        self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
+
+    def setup(self, stage: str) -> None:
+        """Also give the landmarker the source's shapes (e.g. for its mean face)."""
+        super().setup(stage)
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and data is not None:
+            self.landmarker.fit_shapes(data.source_shapes().to(self.device))
+
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
+        """The landmarker's own loss on a batch of labelled faces."""
+        assert batch.source.landmarks is not None, "the source is labelled"
+        output = self.landmarker(batch.source.images)
+        loss = self.landmarker.loss(output, batch.source.landmarks)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.source))
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW under a one-cycle schedule over the whole run."""
+        optimizer = torch.optim.AdamW(
+            self.landmarker.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=self.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=self.warmup,
+            cycle_momentum=False,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,82 @@
+"""NME, FR@8 and AUC@8 over faces, as one torchmetrics metric.
+
+All errors are in the original image's pixels, over the inter-ocular distance (outer eye corners), in %.
+"""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from datamodules.ibug68 import OUTER_EYE_CORNERS
+
+FAILURE = 8.0
+"""The error, in %, from which a face counts as failed (FR@8), and to which the error curve is integrated (AUC@8)."""
+
+
+def face_nme(predicted: Tensor, target: Tensor) -> Tensor:
+    """Each face's normalised mean error in %.
+
+    Args:
+        predicted: image pixels, shape ``(B, 68, 2)``.
+        target: image pixels, shape ``(B, 68, 2)``.
+
+    Returns:
+        Shape ``(B,)``: mean point-to-point distance over the target's inter-ocular distance, times 100.
+    """
+    left, right = OUTER_EYE_CORNERS
+    interocular = (target[:, left] - target[:, right]).norm(dim=-1)
+    errors: Tensor = 100 * (predicted - target).norm(dim=-1).mean(-1) / interocular
+    return errors
+
+
+def to_image_pixels(landmarks: Tensor, matrices: Tensor, size: int) -> Tensor:
+    """Undo the crop: crop coordinates ``(B, 68, 2)`` to image pixels, in float64.
+
+    Args:
+        landmarks: ``p = x_px / size`` in the crop.
+        matrices: image pixels to crop pixels, shape ``(B, 2, 3)``.
+        size: side of the crop in pixels.
+    """
+    matrices = matrices.double()
+    pixels = landmarks.double() * size - matrices[:, None, :, 2]
+    image_pixels: Tensor = torch.linalg.solve(matrices[:, :, :2], pixels.mT).mT
+    return image_pixels
+
+
+def to_crop(landmarks: Tensor, matrices: Tensor, size: int) -> Tensor:
+    """The inverse of :func:`to_image_pixels`: image pixels ``(B, 68, 2)`` to crop coordinates, in float64."""
+    matrices = matrices.double()
+    return (landmarks.double() @ matrices[:, :, :2].mT + matrices[:, None, :, 2]) / size
+
+
+class LandmarkErrors(Metric):
+    """Collects each face's NME; computes ``nme``, ``fr@8``, ``auc@8`` (all in %) and ``n``.
+
+    FR@8 is the share of faces whose NME exceeds 8 %. AUC@8 is the area under the cumulative error curve from 0 to 8 %,
+    over 8: exactly the mean of ``max(0, 1 - nme / 8)``.
+    """
+
+    full_state_update = False
+    errors: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("errors", default=[], dist_reduce_fx="cat")
+
+    def update(self, predicted: Tensor, target: Tensor) -> None:
+        """Add faces: landmarks in image pixels, shape ``(B, 68, 2)`` each."""
+        self.errors.append(face_nme(predicted, target))
+
+    def compute(self) -> dict[str, Tensor]:
+        """The figures over all faces since the last reset; NaN where there were none."""
+        if not len(self.errors):
+            nan = torch.tensor(float("nan"), device=self.device)
+            return {"nme": nan, "fr@8": nan, "auc@8": nan, "n": torch.tensor(0, device=self.device)}
+        errors = dim_zero_cat(self.errors)
+        return {
+            "nme": errors.mean(),
+            "fr@8": 100 * (errors > FAILURE).to(errors.dtype).mean(),
+            "auc@8": 100 * (1 - errors / FAILURE).clamp(min=0).mean(),
+            "n": torch.tensor(len(errors), device=errors.device),
+        }
