@@ -30,6 +30,8 @@ class FaceDataModule(LightningDataModule):
         num_workers: loader processes, when used by itself.
     """
 
+    synthetic = False
+    """Whether its faces are drawn: what is measured on them is marked so everywhere."""
     image_size = 256
     batch_size = 16
     num_workers = 0

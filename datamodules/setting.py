@@ -75,7 +75,7 @@ class SettingDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.synthetic = root == SYNTHETIC
+        self._stand_ins = root == SYNTHETIC
         self.oracle_box = oracle_box
         self.image_size, self.batch_size, self.eval_batch_size = image_size, batch_size, eval_batch_size
         self.steps_per_epoch, self.num_workers = steps_per_epoch, num_workers
@@ -86,6 +86,12 @@ class SettingDataModule(LightningDataModule):
         self._source: FaceSet | None = None
         self._target: FaceSet | None = None
         self._tests: list[TestSet] = []
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any of its faces are drawn."""
+        modules = (module for members in self._members.values() for module in members)
+        return self._stand_ins or any(module.synthetic for module in modules)
 
     @property
     def data_kind(self) -> Literal["files", "synthetic"]:
@@ -120,7 +126,7 @@ class SettingDataModule(LightningDataModule):
         if self._source is not None:
             return
         members = {
-            role: [m.stand_in(self.seed) if self.synthetic else m for m in modules]
+            role: [m.stand_in(seed=0) if self._stand_ins else m for m in modules]
             for role, modules in self._members.items()
         }
         source = JoinedFaces([m.train_faces() for m in members["source"]])

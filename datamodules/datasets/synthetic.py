@@ -2,6 +2,8 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
 from datamodules.base import FaceDataModule
 from datamodules.drawing import DRAWING_VERSION, STYLES, Style, draw_face, face_geometry
@@ -9,6 +11,9 @@ from datamodules.faces import DataError, Face, FaceSet, FloatArray
 
 _SMALLEST = 48
 """Pixels a side below which eyes and lips are no longer drawn legibly."""
+
+_CACHE_BYTES: Final = 256 * 2**20
+"""Size of a set of pictures up to which they are kept once drawn."""
 
 
 class SyntheticFaces(FaceSet):
@@ -47,6 +52,8 @@ class SyntheticFaces(FaceSet):
         self._groups = [tuple(entry) for entry in groups] if groups is not None else [()] * count
         self._difficulty = [float(entry) for entry in difficulty] if difficulty is not None else [1.0] * count
         self._shapes: list[FloatArray] | None = None
+        # Drawing a face takes ten times as long as reading one, so a set that fits in memory is drawn once.
+        self._drawn: dict[int, Face] | None = {} if count * size * size * 3 <= _CACHE_BYTES else None
 
     def __len__(self) -> int:
         return self.num_faces
@@ -56,6 +63,14 @@ class SyntheticFaces(FaceSet):
         return True
 
     def face(self, index: int) -> Face:
+        if self._drawn is None:
+            return self._draw(index)
+        if index not in self._drawn:
+            self._drawn[index] = self._draw(index)
+        face = self._drawn[index]
+        return replace(face, image=face.image.copy())
+
+    def _draw(self, index: int) -> Face:
         image, geometry = draw_face(self.style, self.seed, index, self.size, self._difficulty[index])
         path = f"synthetic/{self.style}/{self.seed}/{index}"
         return Face(image, path, landmarks=geometry.landmarks, groups=self._groups[index])
@@ -100,6 +115,8 @@ class SyntheticDataModule(FaceDataModule):
     Raises:
         DataError: an argument is out of range, or the style is unknown.
     """
+
+    synthetic = True
 
     def __init__(
         self,
