@@ -6,15 +6,15 @@ import os
 os.environ["WANDB_MODE"] = "disabled"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+from pathlib import Path
+from typing import Any
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-import yaml  # noqa: E402
+import pytest
+import torch
+import yaml
 
-from lightning_modules.landmarkers import SLPT  # noqa: E402
-from tests.layouts import write_artiface, write_cariface, write_w300  # noqa: E402
+from lightning_modules.landmarkers import SLPT
+from tests.layouts import write_artiface, write_cariface, write_w300
 
 TINY_LANDMARKER: dict[str, Any] = {
     "image_size": 64,
