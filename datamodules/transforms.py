@@ -30,7 +30,7 @@ class Augmentation:
     Args:
         flip: probability of mirroring (landmarks are permuted to keep their names).
         rotation: largest turn, in degrees, either way.
-        scale: range of the face's size relative to the plain crop.
+        scale: range of the face's width and of its height relative to the plain crop, drawn separately.
         translation: largest shift in x and y, as a share of the crop's side.
         occlusion: probability of covering up to three rectangles of 10 to 40 % of the side with one colour.
         colour: probability of changing brightness, contrast, saturation and hue.
