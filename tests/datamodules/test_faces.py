@@ -15,7 +15,7 @@ from datamodules.faces import (
     UnlabelledFaces,
     collate,
 )
-from tests.layouts import face_landmarks
+from tests.layouts import draw_face, face_landmarks
 
 GIVEN_BOX = np.array([1, 2, 30, 40], np.float32)
 
@@ -47,9 +47,12 @@ class ListedFaces(FaceSet):
 
 
 def faces(count: int, name: str = "face", labelled: bool = True, box: FloatArray | None = None) -> ListedFaces:
-    image = np.zeros((48, 48, 3), np.uint8)
+    shapes = [face_landmarks(48, k) for k in range(count)]
     return ListedFaces(
-        [Face(image, f"{name}{k}", face_landmarks(48, k) if labelled else None, box, (name,)) for k in range(count)],
+        [
+            Face(draw_face(48, shape, k), f"{name}{k}", shape if labelled else None, box, (name,))
+            for k, shape in enumerate(shapes)
+        ],
         name,
     )
 
