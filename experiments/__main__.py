@@ -8,11 +8,20 @@ from datamodules.faces import DataError
 from experiments.errors import CheckpointError, UsageError
 
 
+_HARMLESS = (
+    "LightningCLI's args parameter is intended",  # `train` composes the CLI's arguments, on purpose
+    ".*does not have many workers",  # on two cores they would take the training's place
+    ".*exists and is not empty",  # a run's folder holds its configuration before its checkpoints
+    ".*smaller than the logging interval",
+    r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
+)
+
+
 def main(arguments: list[str]) -> None:
     """Run a command; errors the user can mend end it with a message and exit status 2."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # Harmless under this project's loaders, and each is printed many times over.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    _show_our_messages()
+    for message in _HARMLESS:
+        warnings.filterwarnings("ignore", message=message)
     from experiments.cli import WarpmarkCLI
     from experiments.evaluate import evaluate
     from experiments.train import train
@@ -26,6 +35,18 @@ def main(arguments: list[str]) -> None:
             WarpmarkCLI(arguments)
     except (DataError, CheckpointError, UsageError) as error:
         sys.exit(f"error: {error}")
+
+
+def _show_our_messages() -> None:
+    """Print this project's log to the console; Lightning prints its own."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for room in ("experiments", "callbacks", "lightning_modules", "datamodules"):
+        logger = logging.getLogger(room)
+        logger.setLevel(logging.INFO)
+        logger.handlers = [handler]
+    # Advertisements, and devices that were not found; `WarpmarkCLI.prepare` says which one is used.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from typing_extensions import override
@@ -96,6 +97,19 @@ class WarpmarkCLI(LightningCLI):
         parser.link_arguments("paths.data", "data.root")
         parser.link_arguments("model.image_size", "data.image_size", apply_on="instantiate")
 
+    @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        # ${…} counts from the root of what is parsed, so a subcommand's options are parsed by themselves.
+        parsers = getattr(self, "_subcommand_parsers", {})
+        if args and args[0] in parsers:
+            name, *rest = args
+            options = parsers[name].parse_args(rest)
+            self.config = Namespace(subcommand=name, **{name: options})
+        else:
+            options = self.config = parser.parse_args(args)
+        if (path := options.get("ckpt_path")) and Path(path).is_file():
+            read_checkpoint(path)
+
     @property
     def options(self) -> Any:
         """The configuration of the subcommand (or of the run), with classes instantiated."""
@@ -131,6 +145,7 @@ class WarpmarkCLI(LightningCLI):
         if ckpt_path:
             load_weights(self.method.landmarker, read_checkpoint(ckpt_path), ckpt_path)
         prepare_run_folder(Path(self.trainer.default_root_dir), resume=keep_folder or bool(ckpt_path))
+        log.info("device: %s × %d", type(self.trainer.accelerator).__name__, self.trainer.num_devices)
         self.data.setup()
         options = self.options
         self.start = provide_pretrained(
