@@ -7,7 +7,6 @@ import warnings
 from datamodules.faces import DataError
 from experiments.errors import CheckpointError, UsageError
 
-
 _HARMLESS = (
     "LightningCLI's args parameter is intended",  # `train` composes the CLI's arguments, on purpose
     ".*does not have many workers",  # on two cores they would take the training's place
