@@ -127,6 +127,10 @@ class FaceWarping(FaceMethod):
             self.pseudo = self._freeze_pseudo_landmarks()
             self._pseudo_cycle = cycle
 
+    def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
+        """The same where a run resumed from an epoch's last step: its next epoch begins without the hook above."""
+        self.on_train_epoch_start()
+
     def _freeze_pseudo_landmarks(self) -> PseudoLandmarks:
         data = cast(Any, self.trainer).datamodule
         return find_pseudo_landmarks(
