@@ -1,0 +1,262 @@
+"""Every shipped setting, composed through the command line on trees of the published sizes (Table 1)."""
+
+import functools
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning import Trainer
+
+from datamodules import files
+from datamodules.datasets import CariFaceDataModule, FolderDataModule, SyntheticDataModule
+from datamodules.faces import DataError, FaceBatch, UnlabelledFaces
+from datamodules.formats import write_npy
+from datamodules.setting import SettingDataModule
+from experiments.catalogue import config_files, names
+from experiments.cli import WarpmarkCLI
+from lightning_modules.landmarkers import SLPT
+from lightning_modules.methods import FaceWarping
+from tests.layouts import write_folder
+
+Compose = Callable[..., SettingDataModule]
+
+W300 = {"300w_full": 689, "300w_common": 554, "300w_challenge": 135}
+TABLE_1 = {
+    # setting: (source, target, tested)
+    "da_cariface": (3148, 7000, {**W300, "cariface": 800, "artiface": 160}),
+    "gzsl_artiface": (3148, 7000, {**W300, "cariface": 800, "artiface": 160}),
+    "da_artiface": (3148, 128, {**W300, "cariface": 800, "artiface": 32}),
+    "gzsl_cariface": (3148, 128, {**W300, "cariface": 800, "artiface": 32}),
+    "oracle": (3148 + 7000 + 128, None, {**W300, "cariface": 800, "artiface": 32}),
+}
+
+
+@pytest.fixture
+def compose(tiny_landmarker_yaml: Path, tmp_path: Path) -> Compose:
+    """The data of ``make train SETTING=…``, without the reading."""
+
+    def compose(setting: str, *arguments: str) -> SettingDataModule:
+        chosen = [f"--config={file}" for file in (*config_files(setting, "supervised", "slpt", "quick"),)]
+        chosen += [f"--config={tiny_landmarker_yaml}", f"--paths.runs={tmp_path / 'runs'}"]
+        return WarpmarkCLI([*chosen, *arguments], run=False).data
+
+    return compose
+
+
+@pytest.fixture
+def each_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remember what was read of the session's unchanging trees: here it matters which files make which set."""
+    for name, read in _READ_ONCE.items():
+        monkeypatch.setattr(files, name, lambda path, read=read: read(path.resolve()))
+
+
+_READ_ONCE = {name: functools.cache(getattr(files, name)) for name in ("check_image", "read_npy", "read_pts")}
+
+
+def figures(data: SettingDataModule) -> dict[str, int]:
+    """How many test faces count in each figure."""
+    return dict(Counter(name for test in data.test_sets for groups in test.groups for name in groups))
+
+
+def images(data: SettingDataModule) -> torch.Tensor:
+    """All target crops of the loader for pseudo landmarks."""
+    return torch.cat([batch.images for batch in data.target_loader()])
+
+
+def of_folders(root: Path, **options: object) -> SettingDataModule:
+    """A setting of three folders, small enough to read in a moment."""
+    options = {"root": "files", "image_size": 32, "batch_size": 4, **options}
+    source, target = FolderDataModule(str(root / "photos")), FolderDataModule(str(root / "art"))
+    return SettingDataModule([source], [target], [FolderDataModule(str(root / "test"))], **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    write_folder(tmp_path / "photos", 9)
+    write_folder(tmp_path / "art", 5, "npy", seed=50)
+    write_folder(tmp_path / "test", 4, "cariface", seed=80)
+    return tmp_path
+
+
+def test_every_shipped_setting_is_in_this_table() -> None:
+    assert set(names("setting")) == {*TABLE_1, "own"}
+
+
+@pytest.mark.usefixtures("each_file_once")
+@pytest.mark.parametrize("setting", TABLE_1)
+def test_counts_of_table_1(setting: str, compose: Compose, published_root: Path) -> None:
+    data = compose(setting, f"--paths.data={published_root}")
+    source, target, tested = TABLE_1[setting]
+    assert len(data.source_faces) == source
+    assert (None if data.target_faces is None else len(data.target_faces)) == target
+    assert figures(data) == tested
+    assert sum(len(test.faces) for test in data.test_sets) == 689 + 800 + tested["artiface"]
+    assert data.source_faces.has_landmarks
+    assert data.target_faces is None or not data.target_faces.has_landmarks
+    assert not data.synthetic
+    assert data.image_size == 64  # linked to the landmarker's
+
+
+@pytest.mark.usefixtures("each_file_once")
+def test_a_users_train_list_chooses_the_papers_3372(compose: Compose, published_root: Path, tmp_path: Path) -> None:
+    for folder in published_root.iterdir():
+        (tmp_path / "data" / folder.name).mkdir(parents=True)
+        for inside in folder.iterdir():
+            (tmp_path / "data" / folder.name / inside.name).symlink_to(inside)
+    chosen = [f"{k:05d}.jpg" for k in range(2, 2 + 2 * 3372, 2)]
+    (tmp_path / "data/CariFace_dataset/train_list.txt").write_text("\n".join(chosen))
+    data = compose("da_cariface", f"--paths.data={tmp_path / 'data'}")
+    assert isinstance(data.target_faces, UnlabelledFaces)
+    assert len(data.target_faces) == 3372
+    assert [Path(data.target_faces[k].path).name for k in (0, 1, 3371)] == [chosen[0], chosen[1], chosen[-1]]
+
+
+@pytest.mark.usefixtures("each_file_once")
+def test_artifaces_lists_choose_its_split(compose: Compose, published_root: Path) -> None:
+    """The lists of the written tree take every fifth image for testing: a split by order would be another one."""
+    data = compose("da_artiface", f"--paths.data={published_root}")
+    tested = [Path(face.path).stem for face in data.test_sets[2].faces]
+    assert sorted(map(int, tested)) == list(range(5, 161, 5))
+    trained = {Path(data.target_faces[k].path).stem for k in range(128)} if data.target_faces else set()
+    assert len(trained) == 128
+    assert not trained & set(tested)
+
+
+def test_own_folders(compose: Compose, folders: Path) -> None:
+    paths = [f"--paths.{name}={folders / place}" for name, place in (("source", "photos"), ("target", "art"))]
+    data = compose("own", "--paths.data=files", *paths, f"--paths.test={folders / 'test'}")
+    assert (len(data.source_faces), len(data.target_faces or ())) == (8, 5)
+    assert figures(data) == {"own_source": 1, "own": 4}
+    # The photo kept for testing is not trained on.
+    trained, (held_out,) = {face.path for face in data.source_faces}, data.test_sets[0].faces
+    assert held_out.path not in trained
+    assert len(trained) == 8
+    # Without TEST, the target's labelled faces are scored; their labels never reach training.
+    data = compose("own", "--paths.data=files", *paths)
+    assert figures(data) == {"own_source": 1, "own": 5}
+    assert all(face.landmarks is None for face in data.target_faces or ())
+
+
+def test_own_target_without_any_label_is_adapted_to_but_not_scored(
+    compose: Compose, folders: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_folder(folders / "paintings", 6, "unlabelled")
+    paths = [f"--paths.source={folders / 'photos'}", f"--paths.target={folders / 'paintings'}"]
+    data = compose("own", "--paths.data=files", *paths)
+    assert figures(data) == {"own_source": 1}
+    assert len(data.target_faces or ()) == 6
+    assert "no labelled faces to score" in caplog.text
+
+
+@pytest.mark.parametrize("setting", names("setting"))
+def test_training_batches_never_hold_target_labels(setting: str, compose: Compose, folders: Path) -> None:
+    """On stand-ins (``own``: on folders): what reaches the training loop of a method with a target."""
+    paths = [f"--paths.{name}={folders / place}" for name, place in (("source", "photos"), ("target", "art"))]
+    data = compose(setting, *(("--paths.data=files", *paths) if setting == "own" else ()), "--data.batch_size=2")
+    assert data.synthetic == (setting != "own")
+    batch = next(iter(data.train_dataloader()))
+    assert batch.source.landmarks is not None
+    if setting == "oracle":
+        assert batch.target is None
+        return
+    assert batch.target is not None
+    assert batch.target.landmarks is None
+    pseudo = next(iter(data.target_loader()))
+    assert isinstance(pseudo, FaceBatch)
+    assert pseudo.landmarks is None
+
+
+@pytest.mark.parametrize("oracle_box", [False, True])
+def test_target_crops_depend_on_labels_only_with_oracle_box(
+    oracle_box: bool, folders: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = images(of_folders(folders, oracle_box=oracle_box))
+    for file in (folders / "art").glob("*.npy"):
+        write_npy(file, np.load(file) * 0.5 + 20)
+    altered = images(of_folders(folders, oracle_box=oracle_box))
+    shutil.copytree(folders / "art", folders / "kept")
+    for file in (folders / "art").glob("*.npy"):
+        file.unlink()
+    deleted = images(of_folders(folders, oracle_box=oracle_box))
+    assert torch.equal(before, altered) == (not oracle_box)
+    assert torch.equal(before, deleted) == (not oracle_box)
+    protocol = "annotated box" if oracle_box else "given or detected box, else the whole image"
+    assert f"labels hidden; crops from the {protocol}" in caplog.text
+
+
+def test_skip_reaches_the_sets_and_says_how_many(
+    compose: Compose, folders: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("face001.jpg", "face003.jpg"):
+        (folders / "art" / name).write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"face001\.jpg.*2 of 5 files are bad.*on_error=skip"):
+        of_folders(folders).setup()
+    paths = [f"--paths.{name}={folders / place}" for name, place in (("source", "photos"), ("target", "art"))]
+    data = compose("own", "--paths.data=files", *paths, "--data.on_error=skip")
+    assert len(data.target_faces or ()) == 3
+    assert "skipped 2 of 5 files" in caplog.text
+
+
+def test_an_epoch_is_a_pass_over_the_source_unless_told(folders: Path) -> None:
+    assert len(of_folders(folders).train_dataloader()) == 9 // 4
+    assert len(of_folders(folders, batch_size=32).train_dataloader()) == 1
+    data = of_folders(folders, steps_per_epoch=7)
+    assert len(list(data.train_dataloader())) == 7
+
+
+def test_a_method_with_a_target_needs_one(folders: Path) -> None:
+    data = SettingDataModule([FolderDataModule(str(folders / "photos"))], root="files", image_size=64)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.strategy.connect(FaceWarping(SLPT(64, "mobilenetv3_small_050", embed_dim=8, num_layers=1, num_heads=1)))
+    data.trainer = trainer
+    with pytest.raises(DataError, match=r"FaceWarping needs unlabelled target faces.*METHOD=supervised"):
+        data.train_dataloader()
+    with pytest.raises(DataError, match="no target faces"):
+        data.target_loader()
+
+
+def test_a_source_needs_labels_and_a_setting_a_source(folders: Path) -> None:
+    write_folder(folders / "bare", 3, "unlabelled")
+    with pytest.raises(DataError, match=r"face000\.jpg.*3 of 3 have none.*source"):
+        SettingDataModule([FolderDataModule(str(folders / "bare"))], root="files").setup()
+    with pytest.raises(DataError, match="at least one labelled set"):
+        SettingDataModule([], root="files").setup()
+
+
+def test_stand_ins_say_so(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    data = SettingDataModule([CariFaceDataModule(str(tmp_path / "nowhere"))], root="synthetic")
+    data.setup()
+    assert data.synthetic
+    assert data.data_kind == "synthetic"
+    assert "SYNTHETIC stand-in faces" in caplog.text
+    # One drawn set among files is enough to taint every figure.
+    root = str(write_folder(tmp_path / "photos", 2))
+    tests = [SyntheticDataModule(train_count=1, test_count=1)]
+    assert SettingDataModule([FolderDataModule(root)], [], tests, root="files").data_kind == "synthetic"
+    assert SettingDataModule([FolderDataModule(root)], [], [], root="files").data_kind == "files"
+
+
+def test_source_shapes_are_those_of_plain_crops(folders: Path) -> None:
+    shapes = of_folders(folders).source_shapes()
+    assert shapes.shape == (9, 68, 2)
+    assert shapes.dtype == torch.float32
+    extent = (shapes.amax(1) - shapes.amin(1)).amax(1)
+    torch.testing.assert_close(extent, torch.full((9,), 1 / 1.2))
+
+
+def test_files_are_read_once(folders: Path) -> None:
+    data = of_folders(folders)
+    data.setup()
+    first = data.source_faces
+    shutil.rmtree(folders / "photos")
+    data.setup("fit")
+    assert data.source_faces is first
+    assert len(data.test_sets[0].faces) == 4
+    with pytest.raises(DataError, match="photos"):
+        of_folders(folders).setup()
