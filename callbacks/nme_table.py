@@ -25,8 +25,8 @@ class NMETable(Callback):
         self.path = path
 
     @override
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Drop rows of epochs that a resumed run will do again."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drop rows of epochs that a resumed run will do again (before, it does not know yet at which it resumes)."""
         path = self._file(trainer)
         if trainer.is_global_zero and path.exists():
             with path.open(newline="") as file:

@@ -12,6 +12,7 @@ _HARMLESS = (
     ".*does not have many workers",  # on two cores they would take the training's place
     ".*exists and is not empty",  # a run's folder holds its configuration before its checkpoints
     ".*smaller than the logging interval",
+    ".*your dataloader is not resumable",  # a batch depends on seed and step alone
     r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
 )
 
