@@ -1,0 +1,125 @@
+"""A landmarker and faces small enough to run whole experiments in seconds, and the commands to run them with."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from experiments.__main__ import main
+
+TINY_LANDMARKER = {
+    "class_path": "lightning_modules.landmarkers.SLPT",
+    "init_args": {
+        "image_size": 64,
+        "backbone": "mobilenetv3_small_050",
+        "pretrained": False,
+        "embed_dim": 32,
+        "feature_dim": 32,
+        "num_layers": 1,
+        "num_heads": 2,
+        "feedforward_dim": 32,
+        "patch_size": 3,
+        "dropout": 0.2,
+        "channels_last": False,
+    },
+}
+
+
+def drawn(style: str, train: int = 8, test: int = 4) -> dict[str, Any]:
+    """The configuration of a set of drawn faces."""
+    arguments = {"style": style, "train_count": train, "test_count": test, "name": style, "size": 64}
+    return {"class_path": "datamodules.datasets.SyntheticDataModule", "init_args": arguments}
+
+
+TINY = {
+    "trainer": {"accelerator": "cpu", "max_epochs": 2},
+    "pretraining": {"max_epochs": 1},
+    "model": {"init_args": {"landmarker": TINY_LANDMARKER}},
+    "data": {
+        "batch_size": 4,
+        "source": [drawn("photo")],
+        "target": [drawn("caricature", train=6)],
+        "tests": [drawn("photo", test=2), drawn("caricature", test=3)],
+    },
+}
+"""Two epochs of two steps, 64-pixel crops; laid over a setting, it draws its faces."""
+
+PHASES = {"model": {"init_args": {"warper_epochs": 1, "proximal_epochs": 1}}}
+"""One epoch each, for the method ``face_warping``."""
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings laid over each other, later ones on top; lists are replaced."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+            result[key] = merged(result[key], value) if both else deepcopy(value)
+    return result
+
+
+def write_config(path: Path, *layers: Mapping[str, Any]) -> str:
+    """Write the layers as one YAML file; returns ``--config=FILE``."""
+    path.write_text(yaml.safe_dump(merged(*layers)))
+    return f"--config={path}"
+
+
+def run(*arguments: str) -> None:
+    """``python -m experiments ARGUMENTS`` in this process."""
+    main([str(argument) for argument in arguments])
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The message with which a command is refused: status 2, on standard error, without a traceback."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        run(*arguments)
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return message
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    """A run's ``metrics.json``."""
+    return json.loads((folder / "metrics.json").read_text())  # type: ignore[no-any-return]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """A CSV file with a header."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint, read as safely as the project reads it."""
+    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+
+
+def differences(a: Any, b: Any, name: str = "") -> Iterator[str]:
+    """Where two nested states differ; tensors are equal only bit for bit."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        if a.dtype != b.dtype or a.shape != b.shape or not torch.equal(a, b):
+            yield name
+    elif isinstance(a, Mapping) and isinstance(b, Mapping):
+        for key in [*a, *(key for key in b if key not in a)]:
+            yield from differences(a.get(key), b.get(key), f"{name}/{key}")
+    elif isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        for i, pair in enumerate(zip(a, b, strict=True)):
+            yield from differences(*pair, f"{name}/{i}")
+    elif a != b:
+        yield name
+
+
+def learned(path: Path) -> dict[str, Any]:
+    """What a run learned: weights, optimizers, pseudo landmarks and random generators of a checkpoint."""
+    content = checkpoint(path)
+    random = next(state for name, state in content["callbacks"].items() if name.startswith("ExactResume"))
+    keys = ("state_dict", "optimizer_states", "pseudo_landmarks", "epoch", "global_step")
+    return {"random": random, **{key: content.get(key) for key in keys}}
