@@ -34,7 +34,8 @@ def main(arguments: list[str]) -> None:
         else:
             WarpmarkCLI(arguments)
     except (DataError, CheckpointError, UsageError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _show_our_messages() -> None:

@@ -47,6 +47,10 @@ def compose(options: argparse.Namespace) -> list[str]:
                 f"SETTING=own needs {' and '.join(missing)}. Give SOURCE=folder of labelled photos and TARGET=folder "
                 "of stylised faces (and TEST=folder of labelled faces to score, if they are not in TARGET)."
             )
+        if options.data:
+            raise UsageError(
+                f"DATA={options.data} given with SETTING=own, whose data is SOURCE, TARGET and TEST. Leave DATA out."
+            )
     elif given:
         raise UsageError(f"{', '.join(given)} given with SETTING={options.setting}. Your own folders need SETTING=own.")
     method = options.method or ("supervised" if options.setting == "oracle" else "face_warping")

@@ -1,0 +1,136 @@
+"""``train`` from end to end, on drawn faces and on folders: what it writes, and what it uses again."""
+
+import math
+from pathlib import Path
+
+import cv2
+import pytest
+import yaml
+
+from tests.experiments.conftest import FinishedRun, OwnFolders
+from tests.experiments.helpers import TINY, checkpoint, drawn, merged, metrics, rows, run, write_config
+
+FIGURES = {"nme", "fr@8", "auc@8", "n"}
+
+
+def test_the_folder_of_a_run(drawn_run: FinishedRun) -> None:
+    expected = {
+        "config.yaml",
+        "metrics.json",
+        "nme.csv",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+        "pictures/start.png",
+        "pictures/epoch001.png",
+        "pictures/epoch002.png",
+        "csv/version_0/metrics.csv",
+    }
+    found = {path.relative_to(drawn_run.folder).as_posix() for path in drawn_run.folder.rglob("*") if path.is_file()}
+    assert found == expected
+    assert yaml.safe_load((drawn_run.folder / "config.yaml").read_text())["run"]["setting"] == "da_cariface"
+    picture = cv2.imread(str(drawn_run.folder / "pictures/start.png"))
+    assert picture.shape[0] > 6 * 192, "six pairs, one a row"
+    assert picture.shape[1] > 4 * 192, "photo, stylised face, warped photo, warped photo with landmarks"
+
+
+def test_metrics_json(drawn_run: FinishedRun) -> None:
+    found = metrics(drawn_run.folder)
+    assert set(found) == {
+        *("setting", "method", "landmarker", "profile", "seed", "data"),
+        *("test", "average_nme", "source_only"),
+    }
+    names = {key: found[key] for key in ("setting", "method", "landmarker", "seed", "data")}
+    assert names == {
+        "setting": "da_cariface",
+        "method": "face_warping",
+        "landmarker": "slpt",
+        "seed": 0,
+        "data": "synthetic",
+    }
+    assert set(found["source_only"]) == {"test", "average_nme"}
+    for scores in (found, found["source_only"]):
+        assert {name: figures["n"] for name, figures in scores["test"].items()} == {"photo": 2, "caricature": 3}
+        assert all(set(figures) == FIGURES for figures in scores["test"].values())
+        mean = (2 * scores["test"]["photo"]["nme"] + 3 * scores["test"]["caricature"]["nme"]) / 5
+        assert scores["average_nme"] == pytest.approx(mean, rel=1e-6)
+    assert found["average_nme"] != found["source_only"]["average_nme"]
+
+
+def test_each_epoch_is_recorded_with_its_phase(drawn_run: FinishedRun) -> None:
+    table = rows(drawn_run.folder / "nme.csv")
+    assert [(row["epoch"], row["phase"], row["figure"]) for row in table] == [
+        ("0", "warper", "photo"),
+        ("0", "warper", "caricature"),
+        ("1", "proximal", "photo"),
+        ("1", "proximal", "caricature"),
+    ]
+    final = metrics(drawn_run.folder)["test"]["caricature"]["nme"]
+    assert float(table[-1]["nme"]) == pytest.approx(final, abs=1e-6)
+    logged = rows(drawn_run.folder / "csv/version_0/metrics.csv")
+    by_epoch = [float(row["val/average_nme"]) for row in logged if row["val/average_nme"]]
+    best = checkpoint(drawn_run.folder / "checkpoints/best.ckpt")
+    assert best["epoch"] == by_epoch.index(min(by_epoch))
+
+
+def test_a_second_run_starts_from_the_same_pretrained_weights(
+    drawn_run: FinishedRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = metrics(drawn_run.folder)
+    (start,) = drawn_run.runs.glob("pretrained/*/landmarker.ckpt")
+    made = start.stat().st_mtime_ns
+
+    run(*drawn_run.command)
+
+    (again,) = drawn_run.runs.glob("pretrained/*/landmarker.ckpt")
+    assert (again, again.stat().st_mtime_ns) == (start, made)
+    assert metrics(drawn_run.folder) == first, "the same, whether the start was made or found"
+    kept = drawn_run.folder.with_name("seed0-earlier1")
+    assert metrics(kept) == first
+    assert (kept / "checkpoints/best.ckpt").exists()
+    assert f"kept the earlier run in {drawn_run.folder} as {kept}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [["--seed=1"], {"data": {"source": [drawn("photo", train=9)]}}, ["--pretraining.learning_rate=0.002"]],
+    ids=["seed", "source", "how"],
+)
+def test_a_pretrained_start_is_not_used_for_another_seed_source_or_recipe(
+    drawn_run: FinishedRun, tmp_path: Path, change: object
+) -> None:
+    before = set(drawn_run.runs.glob("pretrained/*"))
+    changed = [write_config(tmp_path / "change.yaml", change)] if isinstance(change, dict) else list(change)  # type: ignore[call-overload]
+    run(*drawn_run.command, *changed, "--trainer.max_epochs=1", "--trainer.default_root_dir", f"{tmp_path}/run")
+    (made,) = set(drawn_run.runs.glob("pretrained/*")) - before
+    assert (made / "landmarker.ckpt").exists()
+
+
+def test_supervised_needs_no_start(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "tiny.yaml", TINY, {"trainer": {"max_epochs": 1}, "data": {"target": []}})
+    run("train", "--setting=oracle", config, f"--paths.runs={tmp_path}/runs")
+    found = metrics(tmp_path / "runs/oracle/supervised-slpt/seed0")
+    assert found["source_only"] is None
+    assert math.isfinite(found["average_nme"])
+    assert not (tmp_path / "runs/pretrained").exists()
+
+
+def test_own_folders(own_run: FinishedRun, own_folders: OwnFolders) -> None:
+    found = metrics(own_run.folder)
+    assert (found["setting"], found["data"]) == ("own", "files")
+    assert {name: figures["n"] for name, figures in found["test"].items()} == {"own_source": 1, "own": 7}
+    assert {row["phase"] for row in rows(own_run.folder / "nme.csv")} == {"joint"}
+    pseudo = checkpoint(own_run.folder / "checkpoints/last.ckpt")["pseudo_landmarks"]["landmarks"]
+    assert pseudo.shape == (5, 68, 2)
+    assert pseudo.isfinite().all()
+    assert not any(path.suffix == ".pts" for path in own_folders.target.iterdir()), "the target stays unlabelled"
+
+
+def test_own_folders_without_labels_to_test_on(
+    own_folders: OwnFolders, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without TEST, what is labelled in TARGET is tested; an unlabelled TARGET is told of and left out."""
+    tiny = merged({key: TINY[key] for key in ("trainer", "pretraining", "model")}, {"trainer": {"max_epochs": 1}})
+    arguments = [argument for argument in own_folders.arguments if not argument.startswith("--test=")]
+    run("train", *arguments, write_config(tmp_path / "tiny.yaml", tiny), f"--paths.runs={tmp_path}/runs")
+    assert set(metrics(tmp_path / "runs/own/face_warping-slpt/seed0")["test"]) == {"own_source"}
+    assert "has no labelled faces to score: its figures are left out" in caplog.text
