@@ -62,6 +62,8 @@ class LandmarkErrors(Metric):
 
     def __init__(self) -> None:
         super().__init__()
+        # That of the errors: a process without a face sends an empty tensor of this type to be joined with the others'.
+        self.set_dtype(torch.float64)
         self.add_state("errors", default=[], dist_reduce_fx="cat")
 
     def update(self, predicted: Tensor, target: Tensor) -> None:
