@@ -1,0 +1,216 @@
+"""The paper's method: its gradient against finite differences, its losses against their definitions, its phases."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from datamodules.faces import FaceBatch
+from lightning_modules.methods import FaceWarping
+from lightning_modules.methods.exaggeration import Exaggeration
+from lightning_modules.methods.face_warping import PROXIMAL, WARPER
+from lightning_modules.methods.pseudo import PseudoLandmarks
+from lightning_modules.warping.losses import NoImageLoss, PixelMSE
+from lightning_modules.warping.objective import WarperObjective
+from tests.lightning_modules.methods.small import SIZE, LinearLandmarker, face_batch, shapes, silent, smooth_images
+
+
+def make(objective: WarperObjective | None = None, **options: Any) -> FaceWarping:
+    """A method in float64 whose logs go nowhere."""
+    method = FaceWarping(LinearLandmarker(), objective or WarperObjective(), **options).double()
+    silent(method)
+    return method
+
+
+def pair(count: int = 3) -> tuple[FaceBatch, FaceBatch]:
+    """Labelled photos and unlabelled stylised faces."""
+    return face_batch(smooth_images(count, seed=1), shapes(count)), face_batch(smooth_images(count, seed=2))
+
+
+def gradient(method: FaceWarping, source: FaceBatch, target: FaceBatch) -> Tensor:
+    method.zero_grad()
+    method.warper_loss(source, target).backward()
+    return method.landmarker.linear.weight.grad.clone()
+
+
+class TestWarperPhase:
+    @pytest.mark.parametrize(
+        ("objective", "options"),
+        [
+            ({}, {}),
+            ({"coarse": None, "order": 3}, {}),
+            ({"image_loss": PixelMSE()}, {"landmark_weight": 0.0}),
+            ({"image_loss": NoImageLoss(), "smoothing": 0.05}, {"landmark_weight": 3.0}),
+            ({}, {"anchor_weight": 0.5, "image_weight": 2.0}),
+        ],
+        ids=["paper", "every pixel, cubic", "pixels", "landmark-warping error", "anchored"],
+    )
+    def test_the_gradient_reaches_the_landmarker_through_the_warp(
+        self, objective: dict[str, Any], options: dict[str, Any]
+    ) -> None:
+        """The published program's is None (DESIGN §5). Here: central differences along random directions."""
+        method, (source, target) = make(WarperObjective(**objective), **options), pair()
+        method.eval()
+        found = gradient(method, source, target)
+        weight = method.landmarker.linear.weight
+        start = weight.detach().clone()
+        assert found.abs().max() > 1e-6
+        for seed in range(3):
+            direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            values = []
+            for step in (1e-8, -1e-8):  # so short that hardly a sample leaves its pixel, where sampling has a kink
+                weight.data = start + step * direction
+                values.append(float(method.warper_loss(source, target).detach()))
+            numeric, analytic = (values[0] - values[1]) / 2e-8, float((found * direction).sum())
+            assert analytic == pytest.approx(numeric, rel=1e-4)
+
+    def test_following_the_gradient_lowers_the_loss(self) -> None:
+        method, (source, target) = make(), pair()
+        method.eval()
+        optimizer = torch.optim.Adam(method.landmarker.parameters(), lr=1e-3)
+        losses = []
+        for _ in range(15):
+            optimizer.zero_grad()
+            loss = method.warper_loss(source, target)
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        assert losses[-1] < 0.9 * losses[0]
+
+    def test_without_gradient_through_the_warp_only_batch_norm_moves(self) -> None:
+        """As published: the landmarker's gradient is exactly zero, and its statistics follow the stylised faces."""
+        method, (source, target) = make(WarperObjective(gradient_through_warp=False)), pair()
+        method.train()
+        before = method.landmarker.norm.running_mean.clone()
+        optimizer = torch.optim.Adam(method.landmarker.parameters(), lr=1e-1)
+        parameters = [p.detach().clone() for p in method.landmarker.parameters()]
+        assert not gradient(method, source, target).any()
+        optimizer.step()
+        for parameter, start in zip(method.landmarker.parameters(), parameters, strict=True):
+            assert torch.equal(parameter, start)
+        expected = 0.9 * before + 0.1 * target.images.mean((0, 2, 3))
+        torch.testing.assert_close(method.landmarker.norm.running_mean, expected)
+
+    def test_the_landmark_warping_error_counts_where_the_spline_smooths(self) -> None:
+        source, target = pair()
+        for smoothing, expected in ((0.0, False), (0.05, True)):
+            losses = [
+                make(WarperObjective(smoothing=smoothing), landmark_weight=weight).eval().warper_loss(source, target)
+                for weight in (0.0, 1.0)
+            ]
+            difference = float((losses[1] - losses[0]).detach())
+            assert (difference > 1e-6) == expected
+            assert expected or abs(difference) < 1e-12
+
+    def test_the_anchor_is_the_sources_own_loss(self) -> None:
+        source, target = pair()
+        plain, anchored = make().eval(), make(anchor_weight=0.7).eval()
+        own = plain.landmarker.loss(plain.landmarker(source.images), source.landmarks)
+        expected = plain.warper_loss(source, target) + 0.7 * own
+        torch.testing.assert_close(anchored.warper_loss(source, target), expected)
+
+    def test_perfect_predictions_warp_each_photo_onto_its_stylised_face(self) -> None:
+        """A stylised face that is the photo itself: with the photo's landmarks predicted, the loss is at its least."""
+        images, landmarks = smooth_images(2), shapes(2)
+        terms = WarperObjective()(images, landmarks, images, landmarks)
+        assert terms.image.max() < 1e-12
+        torch.testing.assert_close(terms.warped, images)
+        off = WarperObjective()(images, landmarks, images, shapes(2, seed=9, spread=0.03))
+        assert off.image.min() > 1e-6
+
+
+class TestProximalPhase:
+    weights = torch.tensor([2.0, 0.0, 1.0], dtype=torch.float64)
+
+    @pytest.mark.parametrize("pseudo_weight", [1.0, 0.3])
+    def test_it_is_the_sum_of_two_mean_losses(self, pseudo_weight: float) -> None:
+        method, (source, target) = make(pseudo_weight=pseudo_weight).eval(), pair()
+        method.pseudo = PseudoLandmarks((shapes(3, seed=5) * SIZE).float(), self.weights.float())
+        found = float(method.proximal_loss(source, target).detach())
+        # Written out with numpy, face by face.
+        distances = []
+        for images, labels in ((source.images, source.landmarks), (target.images, shapes(3, seed=5))):
+            predicted = method(images).detach().numpy()
+            distances.append(np.linalg.norm(predicted - labels.numpy(), axis=-1).mean(-1))
+        expected = distances[0].mean() + pseudo_weight * (self.weights.numpy() * distances[1]).sum() / 3
+        assert found == pytest.approx(expected, rel=1e-6)
+
+    def test_exaggerated_photos_take_the_place_of_their_share(self) -> None:
+        method, (source, target) = make(exaggeration=Exaggeration(), exaggerated_share=0.5), pair(4)
+        photos, labels = method._exaggerate(source.images, source.landmarks, shapes(4, seed=5))
+        assert (photos != source.images).flatten(1).any(1).tolist() == [True, True, False, False]
+        assert (labels != source.landmarks).flatten(1).any(1).tolist() == [True, True, False, False]
+        plain, same = make()._exaggerate(source.images, source.landmarks, target.images)
+        assert plain is source.images
+        assert same is source.landmarks
+
+
+class TestPhases:
+    def test_alternating_epochs_by_algorithm_1(self) -> None:
+        method = make(warper_epochs=2, proximal_epochs=3)
+        phases = [method.phase_of(epoch) for epoch in range(10)]
+        assert phases == (["warper"] * 2 + ["proximal"] * 3) * 2
+
+    def test_published_cycle(self) -> None:
+        phases = [make().phase_of(epoch) for epoch in range(300)]
+        switches = [epoch for epoch in range(1, 300) if phases[epoch] != phases[epoch - 1]]
+        assert switches == list(range(5, 300, 5))
+
+    def test_joint_optimisation_has_one_phase(self) -> None:
+        assert {make(optimization="joint").phase_of(epoch) for epoch in range(12)} == {"joint"}
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"warper_epochs": 0, "proximal_epochs": 0}, {"warper_epochs": -1}, {"exaggerated_share": 1.5}],
+    )
+    def test_nonsense_is_refused(self, options: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=r"expected"):
+            make(**options)
+
+    def test_frozen_batch_norm_sees_the_warper_phase_without_moving(self) -> None:
+        method = make(freeze_batch_norm=True).train()
+        method._set_batch_norm(train=False)
+        before = method.landmarker.norm.running_mean.clone()
+        method.warper_loss(*pair())
+        assert torch.equal(method.landmarker.norm.running_mean, before)
+        assert method.landmarker.training
+        method._set_batch_norm(train=True)
+        method.warper_loss(*pair())
+        assert not torch.equal(method.landmarker.norm.running_mean, before)
+
+    def test_two_adams_over_the_whole_landmarker(self) -> None:
+        method = make(warper_learning_rate=1e-4, proximal_learning_rate=1e-3)
+        optimizers = method.configure_optimizers()
+        assert [optimizers[which].param_groups[0]["lr"] for which in (WARPER, PROXIMAL)] == [1e-4, 1e-3]
+        for optimizer in optimizers:
+            assert isinstance(optimizer, torch.optim.Adam)
+            assert set(optimizer.param_groups[0]["params"]) == set(method.landmarker.parameters())
+
+
+class TestCheckpoints:
+    def test_pseudo_landmarks_come_back_through_a_safe_load(self, tmp_path: Path) -> None:
+        method = make(warper_epochs=1, proximal_epochs=1)
+        method.landmarker_spec = {"class_path": "x.Y", "init_args": {"size": SIZE}}
+        method.pseudo = PseudoLandmarks(torch.rand(5, 68, 2), torch.rand(5))
+        method._pseudo_cycle = 3
+        checkpoint: dict[str, Any] = {"state_dict": method.state_dict()}
+        method.on_save_checkpoint(checkpoint)
+        torch.save(checkpoint, tmp_path / "last.ckpt")
+        loaded = torch.load(tmp_path / "last.ckpt", weights_only=True)
+        assert loaded["landmarker"] == method.landmarker_spec
+        other = make(warper_epochs=1, proximal_epochs=1)
+        other.on_load_checkpoint(loaded)
+        assert other.pseudo is not None
+        assert torch.equal(other.pseudo.landmarks, method.pseudo.landmarks)
+        assert torch.equal(other.pseudo.weights, method.pseudo.weights)
+        assert other._pseudo_cycle == 3
+
+    def test_a_checkpoint_before_the_first_pseudo_landmarks(self) -> None:
+        checkpoint: dict[str, Any] = {}
+        make().on_save_checkpoint(checkpoint)
+        other = make()
+        other.on_load_checkpoint(checkpoint)
+        assert other.pseudo is None
