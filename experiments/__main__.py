@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> None:
     from experiments.cli import WarpmarkCLI
     from experiments.evaluate import evaluate
     from experiments.train import train
+    from lightning_modules.landmarkers.weights import WeightsError
 
     try:
         if arguments[:1] == ["train"]:
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
             evaluate(arguments[1:])
         else:
             WarpmarkCLI(arguments)
-    except (DataError, CheckpointError, UsageError) as error:
+    except (DataError, CheckpointError, UsageError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -30,11 +30,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint. Checkpoints of a run are in its folder checkpoints/.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
+    except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: cannot be read as a checkpoint ({reason}). It is damaged, cut short, or holds pickled code, "
+            f"{path}: found something other than tensors and plain values: it is no checkpoint, or holds pickled code, "
             "which is never run. Use a checkpoint written by `make train`."
+        ) from error
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        reason = str(error).split(". ")[0] or "it ends too early"
+        raise CheckpointError(
+            f"{path}: cannot be read, it is damaged or cut short ({reason}). Use a checkpoint written by `make train`."
         ) from error
     if not isinstance(content, Mapping) or "state_dict" not in content or "landmarker" not in content:
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__

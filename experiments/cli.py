@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from datamodules.setting import SettingDataModule
 from experiments.checkpoints import landmarker_spec, load_weights, read_checkpoint
+from experiments.errors import UsageError
 from experiments.pretraining import Pretraining, provide_pretrained
 from experiments.run_folder import prepare_run_folder
 from lightning_modules.methods.base import FaceMethod
@@ -104,7 +105,7 @@ class WarpmarkCLI(LightningCLI):
         if args and args[0] in parsers:
             name, *rest = args
             options = parsers[name].parse_args(rest)
-            self.config = Namespace(subcommand=name, **{name: options})
+            self.config = Namespace(subcommand=name, **{name: options})  # type: ignore[no-untyped-call]
         else:
             options = self.config = parser.parse_args(args)
         if (path := options.get("ckpt_path")) and Path(path).is_file():
@@ -144,10 +145,19 @@ class WarpmarkCLI(LightningCLI):
         """
         if ckpt_path:
             load_weights(self.method.landmarker, read_checkpoint(ckpt_path), ckpt_path)
-        prepare_run_folder(Path(self.trainer.default_root_dir), resume=keep_folder or bool(ckpt_path))
         log.info("device: %s × %d", type(self.trainer.accelerator).__name__, self.trainer.num_devices)
+        # Before the folder: bad files must not move an earlier run aside.
         self.data.setup()
+        if self.method.needs_target and self.data.target_faces is None:
+            raise UsageError(
+                f"{type(self.method).__name__} learns from unlabelled stylised faces, and the setting has no target. "
+                "Give `data.target`, or choose METHOD=supervised."
+            )
         options = self.options
+        resume = keep_folder or bool(ckpt_path)
+        if start := options.pretraining.checkpoint:
+            self._check_start(Path(start), resume)
+        prepare_run_folder(Path(self.trainer.default_root_dir), resume)
         self.start = provide_pretrained(
             self.method,
             self.data,
@@ -157,3 +167,12 @@ class WarpmarkCLI(LightningCLI):
             self.landmarker_config,
             options.trainer,
         )
+
+    def _check_start(self, checkpoint: Path, resume: bool) -> None:
+        load_weights(self.method.landmarker, read_checkpoint(checkpoint), checkpoint)
+        folder = Path(self.trainer.default_root_dir).resolve()
+        if not resume and checkpoint.resolve().is_relative_to(folder):
+            raise UsageError(
+                f"{checkpoint}: lies in the folder of this very run, which would be moved aside. Copy it to another "
+                "place, or give the new run another SEED or --paths.runs."
+            )

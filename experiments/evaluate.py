@@ -14,6 +14,7 @@ from datamodules.faces import DataError
 from datamodules.setting import TestSet
 from experiments.checkpoints import load_landmarker
 from experiments.errors import UsageError
+from experiments.run_folder import require_writable
 from experiments.scoring import score
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,13 @@ def evaluate(arguments: list[str]) -> Path:
     options = parser.parse_args(arguments)
     out = Path(options.out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.touch()
+        require_writable(out.parent)
     except OSError as error:
         raise UsageError(f"{out}: cannot be written ({error.strerror}). Give another OUT.") from error
+    if out.is_dir():
+        raise UsageError(
+            f"{out}: found a folder, expected a file's name. Give another OUT, e.g. {out / 'metrics.json'}."
+        )
     landmarker = load_landmarker(options.ckpt)
     faces = FolderDataModule(options.test, name="own", on_error=options.on_error).test_faces()
     if len(faces) == 0:

@@ -25,14 +25,23 @@ def prepare_run_folder(folder: Path, resume: bool) -> None:
             kept = _free_name(folder)
             folder.rename(kept)
             log.warning("kept the earlier run in %s as %s (RESUME=1 goes on with it instead)", folder, kept)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        require_writable(folder)
     except OSError as error:
         raise UsageError(
             f"{folder}: cannot be written ({error.strerror or error}). Runs are written under `paths.runs`; give one "
             "that you may write to, e.g. ARGS=--paths.runs=DIR."
         ) from error
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder if there is none, and try to write to it.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def _free_name(folder: Path) -> Path:

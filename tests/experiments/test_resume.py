@@ -98,8 +98,8 @@ def test_a_killed_pretraining_goes_on_from_its_last_epoch(
     run_and_kill([*command, f"--paths.runs={runs}"], Supervised, epoch=1, batch=1)
     assert not list(runs.glob("pretrained/*/landmarker.ckpt"))
     steps = []
-    step = Supervised.training_step
-    monkeypatch.setattr(Supervised, "training_step", lambda *args: (steps.append(1), step(*args))[1])
+    start_step = Supervised.on_train_batch_start
+    monkeypatch.setattr(Supervised, "on_train_batch_start", lambda *args: steps.append(start_step(*args)))
 
     run(*command, f"--paths.runs={runs}", "--trainer.max_epochs=1")
 
@@ -110,10 +110,10 @@ def test_a_killed_pretraining_goes_on_from_its_last_epoch(
     assert metrics(runs / RUN)["source_only"] == metrics(reference / RUN)["source_only"]
 
 
-@pytest.mark.parametrize("step", [1, 4, 5], ids=["in a warper epoch", "as the warper phase ends", "in a proximal epoch"])
-def test_a_checkpoint_of_any_step_can_be_gone_on_from(
-    tmp_path: Path, reference: Path, folder: Path, step: int
-) -> None:
+@pytest.mark.parametrize(
+    "step", [1, 4, 5], ids=["in a warper epoch", "as the warper phase ends", "in a proximal epoch"]
+)
+def test_a_checkpoint_of_any_step_can_be_gone_on_from(tmp_path: Path, reference: Path, folder: Path, step: int) -> None:
     """Not only those of whole epochs: a batch depends on seed and step alone."""
     files = [f"--config={file}" for file in config_files("da_cariface", "face_warping", "slpt", "quick")]
     runs = tmp_path / "runs"

@@ -29,6 +29,7 @@ def test_the_folder_of_a_run(drawn_run: FinishedRun) -> None:
     assert found == expected
     assert yaml.safe_load((drawn_run.folder / "config.yaml").read_text())["run"]["setting"] == "da_cariface"
     picture = cv2.imread(str(drawn_run.folder / "pictures/start.png"))
+    assert picture is not None
     assert picture.shape[0] > 6 * 192, "six pairs, one a row"
     assert picture.shape[1] > 4 * 192, "photo, stylised face, warped photo, warped photo with landmarks"
 
