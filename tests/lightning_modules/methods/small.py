@@ -103,7 +103,7 @@ def silent(method: FaceMethod) -> dict[str, float]:
     logged: dict[str, float] = {}
 
     def log(name: str, value: Any, **options: Any) -> None:
-        logged[name] = float(value)
+        logged[name] = float(torch.as_tensor(value).detach())
 
     method.log = log  # type: ignore[method-assign, assignment]
     return logged

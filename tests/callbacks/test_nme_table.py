@@ -1,0 +1,89 @@
+import csv
+from pathlib import Path
+
+import pytest
+from lightning import Trainer
+
+from callbacks.nme_table import COLUMNS, NMETable, print_figures
+from datamodules.datasets import SyntheticDataModule
+from datamodules.setting import SettingDataModule
+from lightning_modules.methods import Supervised
+from tests.lightning_modules.methods.small import SIZE, LinearLandmarker
+
+FIGURES = {"a_full": {"nme": 3.14159265, "fr@8": 12.5, "auc@8": 61.0, "n": 8.0}}
+
+
+def data() -> SettingDataModule:
+    faces = SyntheticDataModule(
+        "photo", train_count=2, test_count=4, size=48, figures={"full": (0, 1), "hard": (0.5, 1)}
+    )
+    return SettingDataModule([faces], [], [faces], root="files", image_size=SIZE, batch_size=2)
+
+
+def fit(root: Path, epochs: int, **options: object) -> Supervised:
+    method = Supervised(LinearLandmarker())
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        default_root_dir=root,
+        logger=False,
+        callbacks=[NMETable()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    trainer.fit(method, datamodule=data())
+    return method
+
+
+def rows(root: Path) -> list[dict[str, str]]:
+    with (root / "nme.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_row_per_figure_and_epoch(tmp_path: Path) -> None:
+    """The sanity check's figures, of an untrained network on a few batches, are not among them."""
+    method = fit(tmp_path, 3, num_sanity_val_steps=1)
+    written = rows(tmp_path)
+    assert tuple(written[0]) == COLUMNS
+    assert [(row["epoch"], row["figure"]) for row in written] == [
+        (str(epoch), figure) for epoch in range(3) for figure in ("full", "hard")
+    ]
+    assert {row["phase"] for row in written} == {"train"}
+    for row, (name, values) in zip(written[-2:], method.figures.items(), strict=True):
+        assert row["figure"] == name
+        for key in ("nme", "fr@8", "auc@8"):
+            assert float(row[key]) == pytest.approx(values[key], abs=1e-6)
+        assert int(row["n"]) == values["n"] == {"full": 4, "hard": 2}[name]
+
+
+def test_a_resumed_run_drops_the_epochs_it_does_again(tmp_path: Path) -> None:
+    fit(tmp_path, 4)
+    before = rows(tmp_path)
+
+    class ResumesAtTwo:
+        default_root_dir, is_global_zero, current_epoch = str(tmp_path), True, 2
+
+    NMETable().on_train_start(ResumesAtTwo(), Supervised(LinearLandmarker()))  # type: ignore[arg-type]
+    assert rows(tmp_path) == [row for row in before if row["epoch"] in ("0", "1")]
+    assert len(rows(tmp_path)) == 4
+
+
+def test_a_new_run_in_an_old_folder_starts_a_new_file(tmp_path: Path) -> None:
+    fit(tmp_path, 3)
+    fit(tmp_path, 1)
+    assert [row["epoch"] for row in rows(tmp_path)] == ["0", "0"]
+
+
+def test_the_console_table_has_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    print_figures(FIGURES, 4.2, "epoch 1/2 (warper)")
+    text = capsys.readouterr().out
+    for word in ("epoch 1/2 (warper)", "NME %", "a_full", "3.14", "12.50", "61.00", "8", "average", "4.20"):
+        assert word in text
+    assert "SYNTHETIC" not in text
+
+
+def test_figures_of_drawn_faces_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    print_figures(FIGURES, 4.2, "tested", data())
+    assert "SYNTHETIC" in capsys.readouterr().out

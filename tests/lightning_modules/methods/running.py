@@ -1,0 +1,55 @@
+"""A run of seconds: a drawn setting, a plain trainer, and a callback that looks on."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from datamodules.datasets import SyntheticDataModule
+from datamodules.setting import SettingDataModule
+from lightning_modules.methods import FaceMethod
+from tests.lightning_modules.methods.small import SIZE
+
+STEPS = 2
+
+
+def setting() -> SettingDataModule:
+    photos = SyntheticDataModule("photo", train_count=4, test_count=2, name="photos", size=48)
+    art = SyntheticDataModule("painting", train_count=5, test_count=3, name="art", size=48)
+    return SettingDataModule(
+        [photos], [art], [photos, art], root="files", image_size=SIZE, batch_size=2, steps_per_epoch=STEPS
+    )
+
+
+def fit(method: FaceMethod, root: Path, epochs: int, *callbacks: Callback, resume: Path | None = None) -> Trainer:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        default_root_dir=root,
+        logger=False,
+        callbacks=list(callbacks),
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(method, datamodule=setting(), ckpt_path=resume, weights_only=True)
+    return trainer
+
+
+def weights(method: LightningModule) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in method.parameters()]).clone()
+
+
+class Watch(Callback):
+    """Notes what a look at the method gives after every step."""
+
+    def __init__(self, look: Callable[[Any], Any]) -> None:
+        self.look, self.seen = look, []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self.seen.append(self.look(pl_module))

@@ -1,0 +1,61 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, Trainer
+
+from lightning_modules.methods import Supervised
+from tests.lightning_modules.methods.running import Watch, fit, setting
+from tests.lightning_modules.methods.small import SIZE, LinearLandmarker, silent
+
+
+class TestSupervised:
+    def test_it_learns_from_source_labels_alone(self, tmp_path: Path) -> None:
+        class NoTarget(Callback):
+            def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, index: int) -> None:
+                assert batch.target is None
+
+        method = Supervised(LinearLandmarker(strength=0.3), learning_rate=1e-2)
+        losses = Watch(lambda m: float(m.trainer.callback_metrics["train/loss"]))
+        fit(method, tmp_path, 10, NoTarget(), losses)
+        assert sum(losses.seen[-4:]) < 0.7 * sum(losses.seen[:4])
+
+    def test_one_cycle_over_the_whole_run(self, tmp_path: Path) -> None:
+        watch = Watch(lambda m: m.optimizers().param_groups[0]["lr"])
+        fit(Supervised(LinearLandmarker(), learning_rate=1e-2, warmup=0.5), tmp_path, 4, watch)
+        rates = watch.seen[:-1]  # of the second to the last of 8 steps
+        assert rates[:3] == sorted(rates[:3])
+        assert rates[2:] == sorted(rates[2:], reverse=True)
+        assert rates[2] == pytest.approx(1e-2)
+        assert rates[-1] < 1e-4 * rates[2]
+
+    def test_the_loss_is_the_landmarkers_own(self) -> None:
+        method = Supervised(LinearLandmarker())
+        silent(method)
+        batch = next(iter(setting().train_dataloader()))
+        expected = method.landmarker.loss(method.landmarker(batch.source.images), batch.source.landmarks)
+        torch.testing.assert_close(method.training_step(batch, 0), expected)
+
+    def test_validation_scores_every_test_face_in_image_pixels(self, tmp_path: Path) -> None:
+        """Against a plain loop: the mean distance over the eye corners' distance, in the drawn images' own pixels."""
+        method = Supervised(LinearLandmarker(), learning_rate=1e-3)
+        fit(method, tmp_path, 1)
+        data, errors = setting(), {}
+        method.eval()
+        for test in data.test_sets:
+            loader = data._evaluation_loader(test.faces)
+            for batch in loader:
+                for k, predicted in enumerate(method(batch.images).detach()):
+                    face, matrix = test.faces[int(batch.indices[k])], batch.matrices[k]
+                    inverse = torch.linalg.inv(torch.cat([matrix, torch.tensor([[0.0, 0, 1]])]).double())
+                    homogeneous = torch.cat([predicted.double() * SIZE, torch.ones(68, 1)], dim=1)
+                    truth = torch.from_numpy(face.landmarks).double()
+                    distance = ((homogeneous @ inverse.T)[:, :2] - truth).norm(dim=-1).mean()
+                    error = float(100 * distance / (truth[36] - truth[45]).norm())
+                    errors.setdefault(test.figures[0], []).append(error)
+        assert {name: values["n"] for name, values in method.figures.items()} == {"photos": 2, "art": 3}
+        for name, values in errors.items():
+            assert method.figures[name]["nme"] == pytest.approx(sum(values) / len(values), abs=1e-3)
+        everything = [value for values in errors.values() for value in values]
+        assert method.average_nme == pytest.approx(sum(everything) / 5, abs=1e-3)
