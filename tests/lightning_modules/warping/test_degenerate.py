@@ -12,16 +12,14 @@ from tests.lightning_modules.warping.layouts import mean_face, random_faces
 ORDERS = (1, 2, 3, 4)
 
 
-def _forward_and_backward(source: Tensor, target: Tensor, order: int, smoothing: float) -> Tensor:
-    """The field, after checking that it, the warped image and every gradient are finite."""
+def _is_finite_both_ways(source: Tensor, target: Tensor, order: int, smoothing: float) -> bool:
+    """Whether the field, the warped image and every gradient are finite."""
     source, target = source.clone().requires_grad_(), target.clone().requires_grad_()
     image = torch.rand(len(source), 3, 16, 16, requires_grad=True)
     spline = PolyharmonicSpline.fit(source, target, order, smoothing)
     field, warped = spline.grid(16, coarse=6), spline.warp(image, coarse=6)
     gradients = torch.autograd.grad(warped.square().mean() + spline.evaluate(source).mean(), (source, target, image))
-    for tensor in (field, warped, *gradients):
-        assert tensor.isfinite().all()
-    return field.detach()
+    return all(bool(tensor.isfinite().all()) for tensor in (field, warped, *gradients))
 
 
 def _collapsed(name: str) -> Tensor:
@@ -65,8 +63,8 @@ def _collapsed(name: str) -> Tensor:
 def test_collapsed_layouts(name: str, order: int) -> None:
     collapsed, face = _collapsed(name)[None], mean_face().float()[None]
     for smoothing in (0.0, 0.01):
-        _forward_and_backward(collapsed, face, order, smoothing)
-        _forward_and_backward(face, collapsed, order, smoothing)
+        assert _is_finite_both_ways(collapsed, face, order, smoothing)
+        assert _is_finite_both_ways(face, collapsed, order, smoothing)
 
 
 coordinate = st.one_of(
@@ -82,8 +80,8 @@ points = st.lists(st.tuples(coordinate, coordinate), min_size=1, max_size=12)
 def test_any_layout(layout: list[tuple[float, float]], order: int, smoothing: float) -> None:
     source = torch.tensor(layout, dtype=torch.float32)[None]
     target = random_faces(1)[:, : len(layout)].float()
-    _forward_and_backward(source, target, order, smoothing)
-    _forward_and_backward(target, source, order, smoothing)
+    assert _is_finite_both_ways(source, target, order, smoothing)
+    assert _is_finite_both_ways(target, source, order, smoothing)
 
 
 def test_all_landmarks_on_one_point_give_a_translation() -> None:
