@@ -56,7 +56,8 @@ def score(
     figures: Figures = {}
     per_face: list[tuple[str, float]] = []
     for test in tests:
-        errors = SetErrors(test.groups).to(device)
+        # By this process alone: of a distributed run the others may not be here, or not yet be there.
+        errors = SetErrors(test.groups, sync=False).to(device)
         for batch in evaluation_loader(test.faces, size, batch_size, num_workers):
             batch = batch.to(device)
             assert batch.landmarks is not None, "test sets are labelled"

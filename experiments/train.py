@@ -93,7 +93,8 @@ def _score_start(cli: WarpmarkCLI) -> dict[str, Any] | None:
     if cli.start is None or os.environ.get("LOCAL_RANK", "0") != "0":
         return None
     data = cli.data
-    scores = score(cli.method.landmarker, data.test_sets, data.eval_batch_size, data.num_workers)
+    device = cli.trainer.strategy.root_device
+    scores = score(cli.method.landmarker, data.test_sets, data.eval_batch_size, data.num_workers, device)
     print_figures(scores.figures, scores.average_nme, "source only (the pretrained start)", data)
     cli.method.landmarker.train()
     return scores.as_dict()

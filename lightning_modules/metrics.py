@@ -55,13 +55,16 @@ class LandmarkErrors(Metric):
 
     FR@8 is the share of faces whose NME exceeds 8 %. AUC@8 is the area under the cumulative error curve from 0 to 8 %,
     over 8: exactly the mean of ``max(0, 1 - nme / 8)``.
+
+    Args:
+        sync: of a distributed run, count the faces of all processes (all must then compute), not only of this one.
     """
 
     full_state_update = False
     errors: list[Tensor]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, sync: bool = True) -> None:
+        super().__init__(sync_on_compute=sync)
         # That of the errors: a process without a face sends an empty tensor of this type to be joined with the others'.
         self.set_dtype(torch.float64)
         self.add_state("errors", default=[], dist_reduce_fx="cat")

@@ -24,13 +24,14 @@ class SetErrors(nn.Module):
 
     Args:
         groups: ``groups[i]`` names the figures face i counts in.
+        sync: see :class:`LandmarkErrors`.
     """
 
-    def __init__(self, groups: list[tuple[str, ...]]) -> None:
+    def __init__(self, groups: list[tuple[str, ...]], sync: bool = True) -> None:
         super().__init__()
         self.groups = groups
-        self.overall = LandmarkErrors()
-        self.figures = nn.ModuleDict({name: LandmarkErrors() for face in groups for name in face})
+        self.overall = LandmarkErrors(sync)
+        self.figures = nn.ModuleDict({name: LandmarkErrors(sync) for face in groups for name in face})
 
     def update(self, predicted: Tensor, target: Tensor, indices: Tensor) -> None:
         """Add faces: landmarks in image pixels, shape ``(B, 68, 2)``, and the faces' places in the set, ``(B,)``."""
@@ -65,6 +66,8 @@ class FaceMethod(LightningModule):
     """Whether training batches must hold target faces."""
     needs_pretraining: ClassVar[bool] = False
     """Whether it starts from a landmarker trained on the source (the command line then provides one)."""
+    allow_zero_length_dataloader_with_multiple_devices = True
+    """Lightning's: a test set may have fewer faces than there are processes."""
     phase: str = "train"
     """What the current epoch does, for progress bars and tables."""
 
@@ -93,10 +96,21 @@ class FaceMethod(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last epoch's errors."""
+        self._share_buffers()
         for errors in self._errors:
             cast(SetErrors, errors).reset()
 
     on_test_epoch_start = on_validation_epoch_start
+
+    def on_train_epoch_end(self) -> None:
+        """Let all processes go on, and save, with the same network."""
+        self._share_buffers()
+
+    def _share_buffers(self) -> None:
+        # DistributedDataParallel shares batch-norm's statistics before a step; after the last one they differ.
+        if self.trainer.world_size > 1:
+            for buffer in self.landmarker.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: FaceBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score a batch of a test set, in the original images' pixels."""
