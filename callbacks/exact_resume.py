@@ -26,7 +26,8 @@ class ExactResume(Callback):
         kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - the one libraries draw from
         return {
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            # This process's device. All processes of a distributed run draw alike, so one state serves them all.
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
             "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
             "python": _listed(random.getstate()),
         }
@@ -40,8 +41,8 @@ class ExactResume(Callback):
         if self._restored is None:
             return
         torch.set_rng_state(self._restored["torch"].cpu())
-        if self._restored["cuda"] and torch.cuda.device_count() == len(self._restored["cuda"]):
-            torch.cuda.set_rng_state_all([state.cpu() for state in self._restored["cuda"]])
+        if self._restored["cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self._restored["cuda"].cpu())
         kind, keys, position, has_gauss, cached = self._restored["numpy"]
         np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
         random.setstate(_tupled(self._restored["python"]))

@@ -13,6 +13,7 @@ _HARMLESS = (
     ".*exists and is not empty",  # a run's folder holds its configuration before its checkpoints
     ".*smaller than the logging interval",
     ".*your dataloader is not resumable",  # a batch depends on seed and step alone
+    ".*It is recommended to use `self.log.*sync_dist=True",  # figures are the same on all processes already
     r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
 )
 

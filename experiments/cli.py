@@ -122,6 +122,9 @@ class WarpmarkCLI(LightningCLI):
         if trainer.accelerator == "auto" and torch.backends.mps.is_available():
             # Splines are solved and errors measured in float64, which Apple's GPUs do not have.
             trainer.accelerator = "cpu"
+        if trainer.enable_progress_bar is False:
+            # Lightning refuses a bar that is given and switched off.
+            trainer.callbacks = [c for c in trainer.callbacks or [] if not c.class_path.endswith("ProgressBar")]
 
     @override
     def after_instantiate_classes(self) -> None:
@@ -155,9 +158,10 @@ class WarpmarkCLI(LightningCLI):
             )
         options = self.options
         resume = keep_folder or bool(ckpt_path)
-        if start := options.pretraining.checkpoint:
-            self._check_start(Path(start), resume)
-        prepare_run_folder(Path(self.trainer.default_root_dir), resume)
+        if options.pretraining.checkpoint and self.trainer.is_global_zero:
+            self._check_start(Path(options.pretraining.checkpoint), resume)
+        if self.trainer.is_global_zero:
+            prepare_run_folder(Path(self.trainer.default_root_dir), resume)
         self.start = provide_pretrained(
             self.method,
             self.data,
@@ -166,6 +170,7 @@ class WarpmarkCLI(LightningCLI):
             options.seed_everything,
             self.landmarker_config,
             options.trainer,
+            self.trainer.is_global_zero,
         )
 
     def _check_start(self, checkpoint: Path, resume: bool) -> None:

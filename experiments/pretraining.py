@@ -4,11 +4,13 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -30,6 +32,7 @@ _SHARED_TRAINER_OPTIONS = (
     "precision",
     "limit_train_batches",
     "enable_progress_bar",
+    "log_every_n_steps",
     "deterministic",
 )
 
@@ -61,6 +64,7 @@ def provide_pretrained(
     seed: int,
     landmarker_config: Mapping[str, Any],
     trainer_options: Mapping[str, Any],
+    first_process: bool = True,
 ) -> Path | None:
     """Give the method's landmarker weights trained on the source, if the method needs them.
 
@@ -75,6 +79,8 @@ def provide_pretrained(
         seed: of the run.
         landmarker_config: the landmarker's ``class_path`` and ``init_args``.
         trainer_options: the run's trainer configuration; devices, precision and the like are taken from it.
+        first_process: of a distributed run, whether this is the first. It waits where another run is making the same
+            start, and then uses that.
 
     Returns:
         The checkpoint the landmarker's weights are from, or None if the method needs no start.
@@ -90,14 +96,30 @@ def provide_pretrained(
         name = re.sub(r"\W+", "", str(landmarker_config["class_path"]).rsplit(".", 1)[-1]).lower()
         folder = runs / "pretrained" / f"{name}-{_key(data, how, landmarker_config)}-seed{seed}"
         path = folder / "landmarker.ckpt"
-        if not path.exists():
-            log.info("pretraining on the source: %d epochs, into %s", how.max_epochs, folder)
-            _pretrain(method, data, how, folder, seed, trainer_options)
+        with _one_run_at_a_time(folder) if first_process else nullcontext():
+            if not path.exists():
+                log.info("pretraining on the source: %d epochs, into %s", how.max_epochs, folder)
+                _pretrain(method, data, how, folder, seed, trainer_options)
     log.info("starting from the landmarker in %s", path)
     load_weights(method.landmarker, read_checkpoint(path), path)
     # What follows must not depend on whether the start was made just now or found.
     seed_everything(seed, workers=True, verbose=False)
     return path
+
+
+@contextmanager
+def _one_run_at_a_time(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("waiting for another run, which is making the same start in %s", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _key(data: SettingDataModule, how: Pretraining, landmarker_config: Mapping[str, Any]) -> str:
@@ -123,13 +145,14 @@ def _pretrain(
 ) -> None:
     """Train the method's landmarker on the source and write ``folder/landmarker.ckpt``."""
     shared = {name: trainer_options[name] for name in _SHARED_TRAINER_OPTIONS if name in trainer_options}
+    without_bar = shared.get("enable_progress_bar") is False
     last = ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
     trainer = Trainer(
         **shared,
         default_root_dir=folder,
         max_epochs=how.max_epochs,
         gradient_clip_val=how.gradient_clip_norm,
-        callbacks=[last, ExactResume(), PhaseProgressBar()],
+        callbacks=[last, ExactResume(), *([] if without_bar else [PhaseProgressBar()])],
         plugins=[AtomicCheckpointIO()],
         logger=CSVLogger(folder, name="csv"),
         use_distributed_sampler=False,

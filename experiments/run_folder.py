@@ -1,7 +1,6 @@
 """The folder of a run: that it can be written, and that an earlier run's results are not lost."""
 
 import logging
-import os
 import tempfile
 from pathlib import Path
 
@@ -13,13 +12,11 @@ log = logging.getLogger(__name__)
 def prepare_run_folder(folder: Path, resume: bool) -> None:
     """Make a run's folder; an earlier run there is kept under another name unless it is to be resumed.
 
-    Only the first process does it: those that Lightning starts later find the folder made.
+    Of a distributed run the first process does it: the others find the folder made.
 
     Raises:
         UsageError: the folder cannot be written.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        return
     try:
         if not resume and folder.is_dir() and any(folder.iterdir()):
             kept = _free_name(folder)

@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,7 @@ def train(arguments: list[str]) -> Path:
 
 def _score_start(cli: WarpmarkCLI) -> dict[str, Any] | None:
     """The figures of the pretrained start, before it is adapted (by the first process; the others need none)."""
-    if cli.start is None or os.environ.get("LOCAL_RANK", "0") != "0":
+    if cli.start is None or not cli.trainer.is_global_zero:
         return None
     data = cli.data
     device = cli.trainer.strategy.root_device

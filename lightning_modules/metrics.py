@@ -3,6 +3,8 @@
 All errors are in the original image's pixels, over the inter-ocular distance (outer eye corners), in %.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -65,13 +67,17 @@ class LandmarkErrors(Metric):
 
     def __init__(self, sync: bool = True) -> None:
         super().__init__(sync_on_compute=sync)
-        # That of the errors: a process without a face sends an empty tensor of this type to be joined with the others'.
-        self.set_dtype(torch.float64)
         self.add_state("errors", default=[], dist_reduce_fx="cat")
 
     def update(self, predicted: Tensor, target: Tensor) -> None:
         """Add faces: landmarks in image pixels, shape ``(B, 68, 2)`` each."""
         self.errors.append(face_nme(predicted, target))
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Join the errors of all processes; one without a face sends none, of the type of the others'."""
+        if not len(self.errors):
+            self.errors = [torch.empty(0, dtype=torch.float64, device=self.device)]
+        super().sync(*args, **kwargs)
 
     def compute(self) -> dict[str, Tensor]:
         """The figures over all faces since the last reset; NaN where there were none."""

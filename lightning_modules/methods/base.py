@@ -66,13 +66,13 @@ class FaceMethod(LightningModule):
     """Whether training batches must hold target faces."""
     needs_pretraining: ClassVar[bool] = False
     """Whether it starts from a landmarker trained on the source (the command line then provides one)."""
-    allow_zero_length_dataloader_with_multiple_devices = True
-    """Lightning's: a test set may have fewer faces than there are processes."""
     phase: str = "train"
     """What the current epoch does, for progress bars and tables."""
 
     def __init__(self, landmarker: Landmarker) -> None:
         super().__init__()
+        # A test set may have fewer faces than there are processes.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.landmarker = landmarker
         self.landmarker_spec: Mapping[str, Any] | None = None
         self.figures: dict[str, dict[str, float]] = {}
