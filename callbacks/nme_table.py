@@ -69,11 +69,13 @@ def print_figures(figures: dict[str, dict[str, float]], average: float, title: s
     """
     if getattr(data, "synthetic", False):
         title += " · SYNTHETIC faces, not results"
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("test set")
     for column in ("NME %", "FR@8 %", "AUC@8 %", "faces"):
         table.add_column(column, justify="right")
     for name, v in figures.items():
         table.add_row(name, f"{v['nme']:.2f}", f"{v['fr@8']:.2f}", f"{v['auc@8']:.2f}", str(int(v["n"])))
     table.add_row("average", f"{average:.2f}", "", "", "")
-    Console().print(table)
+    console = Console()
+    console.print(title, style="bold", markup=False)
+    console.print(table)

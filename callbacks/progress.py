@@ -1,25 +1,39 @@
 """A progress bar that names the phase."""
 
+import logging
 import sys
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from typing_extensions import override
 
+log = logging.getLogger(__name__)
+
 
 class PhaseProgressBar(TQDMProgressBar):
-    """Lightning's bar with the method's phase in front of it; silent where there is no terminal.
+    """Lightning's bar with the method's phase in front of it; where there is no terminal, a line an epoch.
 
     Args:
         refresh_rate: batches between updates.
     """
 
     def __init__(self, refresh_rate: int = 5) -> None:
-        super().__init__(refresh_rate=refresh_rate if sys.stderr.isatty() else 0)
+        self.terminal = sys.stderr.isatty()
+        super().__init__(refresh_rate=refresh_rate if self.terminal else 0)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
-        phase = getattr(pl_module, "phase", "train")
-        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.train_progress_bar.set_description(f"{phase} phase, {epoch}")
+        self.train_progress_bar.set_description(_title(trainer, pl_module))
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if not self.terminal and trainer.is_global_zero:
+            shown = {name: value for name, value in self.get_metrics(trainer, pl_module).items() if name != "v_num"}
+            values = ", ".join(f"{name} {float(value):.4f}" for name, value in shown.items())  # type: ignore[arg-type]
+            log.info("%s: %s", _title(trainer, pl_module), values)
+
+
+def _title(trainer: Trainer, method: LightningModule) -> str:
+    return f"{getattr(method, 'phase', 'train')} phase, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
