@@ -5,7 +5,7 @@ import sys
 import warnings
 
 from datamodules.faces import DataError
-from experiments.errors import CheckpointError, UsageError
+from experiments.errors import CheckpointError, UsageError, nearest
 
 _HARMLESS = (
     "LightningCLI's args parameter is intended",  # `train` composes the CLI's arguments, on purpose
@@ -18,8 +18,23 @@ _HARMLESS = (
 )
 
 
+_HELP = """python -m experiments COMMAND [OPTIONS]
+
+  train       pretrain if needed, adapt, test: a whole experiment from names, as `make train` runs it
+  evaluate    score a checkpoint on a labelled folder, as `make evaluate` does
+  fit, validate, test
+              the Lightning CLI, e.g. fit --config=configs/base.yaml --config=… --model.init_args.…=…
+
+Each command tells its options with --help. After its own options, `train` takes those of `fit`.
+"""
+_COMMANDS = ("train", "evaluate", "fit", "validate", "test")
+
+
 def main(arguments: list[str]) -> None:
     """Run a command; errors the user can mend end it with a message and exit status 2."""
+    if arguments[:1] in ([], ["-h"], ["--help"]):
+        print(_HELP)
+        return
     _show_our_messages()
     for message in _HARMLESS:
         warnings.filterwarnings("ignore", message=message)
@@ -33,8 +48,10 @@ def main(arguments: list[str]) -> None:
             train(arguments[1:])
         elif arguments[:1] == ["evaluate"]:
             evaluate(arguments[1:])
-        else:
+        elif arguments[0] in _COMMANDS:
             WarpmarkCLI(arguments)
+        else:
+            raise UsageError(f"{arguments[0]!r} is no command. {nearest(arguments[0], _COMMANDS)}")
     except (DataError, CheckpointError, UsageError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -68,7 +68,7 @@ def test_each_epoch_is_recorded_with_its_phase(drawn_run: FinishedRun) -> None:
     final = metrics(drawn_run.folder)["test"]["caricature"]["nme"]
     assert float(table[-1]["nme"]) == pytest.approx(final, abs=1e-6)
     logged = rows(drawn_run.folder / "csv/version_0/metrics.csv")
-    by_epoch = [float(row["val/average_nme"]) for row in logged if row["val/average_nme"]]
+    by_epoch = [float(row["val/balanced_nme"]) for row in logged if row["val/balanced_nme"]]
     best = checkpoint(drawn_run.folder / "checkpoints/best.ckpt")
     assert best["epoch"] == by_epoch.index(min(by_epoch))
 
