@@ -13,6 +13,8 @@ from lightning_modules.metrics import LandmarkErrors, to_image_pixels
 
 AVERAGE = "average_nme"
 """Mean NME over all faces of all test sets: Table 2's average, which weights sets by their image counts."""
+BALANCED = "balanced_nme"
+"""Mean of the test sets' NMEs, each set alike: few drawings among many photos still have their say."""
 
 
 class _TestSet(Protocol):
@@ -56,7 +58,8 @@ class FaceMethod(LightningModule):
     """Base of every method: subclasses add ``training_step`` and ``configure_optimizers``.
 
     Validation and test log, for each figure, ``val/300w_full/nme``, ``…/fr@8``, ``…/auc@8``, and over all faces
-    ``val/average_nme`` (``test/…`` likewise); :attr:`figures` keeps the last ones.
+    ``val/average_nme``, and as the mean over sets ``val/balanced_nme`` (``test/…`` likewise); :attr:`figures` keeps the
+    last ones.
 
     Args:
         landmarker: the network to train.
@@ -148,6 +151,7 @@ class FaceMethod(LightningModule):
             count = sum(float(values["n"]) for values in overall)
             self.average_nme = sum(float(values["nme"]) * float(values["n"]) for values in overall) / count
             logged[f"{stage}/{AVERAGE}"] = self.average_nme
+            logged[f"{stage}/{BALANCED}"] = sum(float(values["nme"]) for values in overall) / len(overall)
         # The errors were gathered from all processes by `compute`; there is nothing left to reduce.
         self.log_dict(logged, sync_dist=False)
 

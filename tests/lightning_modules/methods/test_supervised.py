@@ -59,3 +59,5 @@ class TestSupervised:
             assert method.figures[name]["nme"] == pytest.approx(sum(values) / len(values), abs=1e-3)
         everything = [value for values in errors.values() for value in values]
         assert method.average_nme == pytest.approx(sum(everything) / 5, abs=1e-3)
+        balanced = sum(sum(values) / len(values) for values in errors.values()) / 2
+        assert float(method.trainer.callback_metrics["val/balanced_nme"]) == pytest.approx(balanced, abs=1e-3)
