@@ -11,6 +11,8 @@ import pytest
 import torch
 import yaml
 
+# Lightning's log writes to the standard error there was when it was imported: let that not be a test's.
+import experiments.cli  # noqa: F401
 from experiments.__main__ import main
 
 TINY_LANDMARKER = {
@@ -82,7 +84,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         run(*arguments)
     assert exit_.value.code == 2
     message = capsys.readouterr().err
-    assert "Traceback" not in message
+    assert "Traceback" not in message, message
     return message
 
 
