@@ -39,7 +39,7 @@ def drawn(style: str, train: int = 8, test: int = 4) -> dict[str, Any]:
     return {"class_path": "datamodules.datasets.SyntheticDataModule", "init_args": arguments}
 
 
-TINY = {
+TINY: dict[str, Any] = {
     "trainer": {"accelerator": "cpu", "max_epochs": 2},
     "pretraining": {"max_epochs": 1},
     "model": {"init_args": {"landmarker": TINY_LANDMARKER}},
