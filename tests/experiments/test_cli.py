@@ -14,7 +14,18 @@ from experiments.cli import WarpmarkCLI
 from experiments.train import compose, parse
 from lightning_modules.landmarkers import SLPT
 from lightning_modules.methods import FaceWarping, Supervised
-from tests.experiments.helpers import PHASES, TINY, TINY_LANDMARKER, differences, learned, refused, run, write_config
+from tests.experiments.conftest import FinishedRun
+from tests.experiments.helpers import (
+    PHASES,
+    TINY,
+    TINY_LANDMARKER,
+    differences,
+    learned,
+    metrics,
+    refused,
+    run,
+    write_config,
+)
 
 SMALL = {"model": {"init_args": {"landmarker": TINY_LANDMARKER}}}
 
@@ -188,6 +199,16 @@ def test_the_configuration_of_a_run_reruns_it(tmp_path: Path) -> None:
     assert list(differences(learned(folder / last), learned(earlier / last))) == []
     # `fit` has two options more: which checkpoint to go on from, and how to read it.
     assert _config(folder) == {**_config(earlier), "ckpt_path": None, "weights_only": None}
+
+
+def test_a_run_is_tested_again_by_lightnings_command(
+    drawn_run: FinishedRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, last = drawn_run.folder / "config.yaml", drawn_run.folder / "checkpoints/last.ckpt"
+    before = config.read_text()
+    run("test", f"--config={config}", f"--ckpt_path={last}", "--verbose=true")
+    assert f"{metrics(drawn_run.folder)['average_nme']:.6f}"[:7] in capsys.readouterr().out
+    assert config.read_text() == before, "which it would take to rerun the run"
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -132,3 +132,12 @@ def test_resume_without_an_earlier_run_starts_one(
     run(*command, f"--paths.runs={tmp_path}", "--resume", "--trainer.max_epochs=1", "--pretraining.max_epochs=1")
     assert "does not exist: starting from the beginning" in caplog.text
     assert checkpoint(tmp_path / RUN / "checkpoints/last.ckpt")["epoch"] == 0
+
+
+def test_resuming_a_finished_run_changes_nothing(reference: Path, command: list[str]) -> None:
+    last = reference / RUN / "checkpoints/last.ckpt"
+    before, figures, table = learned(last), metrics(reference / RUN), rows(reference / RUN / "nme.csv")
+    run(*command, f"--paths.runs={reference}", "--resume")
+    assert list(differences(learned(last), before)) == []
+    assert metrics(reference / RUN) == figures
+    assert rows(reference / RUN / "nme.csv") == table
