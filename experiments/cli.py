@@ -134,6 +134,7 @@ class WarpmarkCLI(LightningCLI):
         self.data = cast(SettingDataModule, self.datamodule)
         config = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False, skip_none=False))
         config = config.get(str(self.subcommand), config)
+        self.trainer_config = config["trainer"]
         self.landmarker_config = config["model"]["init_args"]["landmarker"]
         self.method.landmarker_spec = landmarker_spec(self.landmarker_config)
 
@@ -171,7 +172,7 @@ class WarpmarkCLI(LightningCLI):
             Path(options.paths.runs),
             options.seed_everything,
             self.landmarker_config,
-            options.trainer,
+            self.trainer_config,
             self.trainer.is_global_zero,
         )
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
+from jsonargparse import ArgumentParser
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import Strategy
 
 from callbacks.exact_resume import AtomicCheckpointIO, ExactResume
 from callbacks.progress import PhaseProgressBar
@@ -78,7 +80,8 @@ def provide_pretrained(
         runs: where runs are written.
         seed: of the run.
         landmarker_config: the landmarker's ``class_path`` and ``init_args``.
-        trainer_options: the run's trainer configuration; devices, precision and the like are taken from it.
+        trainer_options: the run's trainer configuration; devices, precision and the like are taken from it. A strategy
+            may be given by ``class_path`` and ``init_args``.
         first_process: of a distributed run, whether this is the first. It waits where another run is making the same
             start, and then uses that.
 
@@ -145,6 +148,8 @@ def _pretrain(
 ) -> None:
     """Train the method's landmarker on the source and write ``folder/landmarker.ckpt``."""
     shared = {name: trainer_options[name] for name in _SHARED_TRAINER_OPTIONS if name in trainer_options}
+    if isinstance(shared.get("strategy"), Mapping):
+        shared["strategy"] = _strategy(shared["strategy"])
     without_bar = shared.get("enable_progress_bar") is False
     last = ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
     trainer = Trainer(
@@ -166,3 +171,10 @@ def _pretrain(
     unfinished = folder / "last.ckpt"
     trainer.fit(supervised, datamodule=data, ckpt_path=unfinished if unfinished.exists() else None, weights_only=True)
     trainer.save_checkpoint(folder / "landmarker.ckpt", weights_only=True)
+
+
+def _strategy(spec: Mapping[str, Any]) -> Strategy:
+    """A strategy of the pretraining's own: one that belongs to a trainer cannot be given to another."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Strategy, "strategy")
+    return cast(Strategy, parser.instantiate_classes(parser.parse_object({"strategy": dict(spec)})).strategy)

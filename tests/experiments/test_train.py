@@ -135,3 +135,10 @@ def test_own_folders_without_labels_to_test_on(
     run("train", *arguments, write_config(tmp_path / "tiny.yaml", tiny), f"--paths.runs={tmp_path}/runs")
     assert set(metrics(tmp_path / "runs/own/face_warping-slpt/seed0")["test"]) == {"own_source"}
     assert "has no labelled faces to score: its figures are left out" in caplog.text
+
+
+def test_a_strategy_by_its_class_serves_pretraining_and_run(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "tiny.yaml", TINY, {"trainer": {"max_epochs": 1, "accelerator": "auto"}})
+    strategy = ["--trainer.strategy=lightning.pytorch.strategies.SingleDeviceStrategy", "--trainer.strategy.device=cpu"]
+    run("train", "--setting=da_cariface", config, *strategy, f"--paths.runs={tmp_path}/runs")
+    assert metrics(tmp_path / "runs/da_cariface/face_warping-slpt/seed0")["source_only"] is not None
