@@ -54,7 +54,7 @@ evaluate: setup
 	@$(RUN) evaluate --ckpt "$(CKPT)" --test "$(TEST)" --out "$(OUT)" $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
