@@ -26,7 +26,8 @@ def test_the_folder_of_a_run(drawn_run: FinishedRun) -> None:
         "csv/version_0/metrics.csv",
     }
     found = {path.relative_to(drawn_run.folder).as_posix() for path in drawn_run.folder.rglob("*") if path.is_file()}
-    assert found == expected
+    # Tests that go on with this run (they share it) each leave a CSV log of their own.
+    assert {name for name in found if not name.startswith("csv/") or name.startswith("csv/version_0/")} == expected
     assert yaml.safe_load((drawn_run.folder / "config.yaml").read_text())["run"]["setting"] == "da_cariface"
     picture = cv2.imread(str(drawn_run.folder / "pictures/start.png"))
     assert picture is not None

@@ -178,6 +178,7 @@ def test_arguments_that_do_not_go_together_are_refused(wrong: dict[str, Any], me
 def test_shipped_configurations_build(files: list[str], size: int) -> None:
     parser = ArgumentParser()
     parser.add_subclass_arguments(Landmarker, "model.init_args.landmarker", required=True)
+    parser.add_argument("--run.landmarker", type=str)
     parser.add_argument("--config", action="config")
     arguments = parser.parse_args([f"--config={CONFIGS / name}" for name in files])
     landmarker = parser.instantiate(arguments)["model.init_args.landmarker"]
