@@ -167,6 +167,7 @@ def _pretrain(
     )
     supervised = Supervised(method.landmarker, how.learning_rate, weight_decay=how.weight_decay)
     supervised.landmarker_spec = method.landmarker_spec
+    supervised.phase = "pretraining"
     seed_everything(seed, workers=True, verbose=False)
     unfinished = folder / "last.ckpt"
     trainer.fit(supervised, datamodule=data, ckpt_path=unfinished if unfinished.exists() else None, weights_only=True)

@@ -157,13 +157,13 @@ class TestMessages:
 class TestInterpolation:
     def test_an_override_reaches_what_other_files_derive_from_it(self, tmp_path: Path) -> None:
         small = write_config(tmp_path / "small.yaml", SMALL)
-        cli = instantiated("--seed=3", small, "--paths.runs=elsewhere", "--run.method=mine", "--data=/data")
+        cli = instantiated("--seed=3", small, "--paths.runs=elsewhere", "--run.method=mine", "--data=faces")
         folder = "elsewhere/gzsl_artiface/mine-slpt/seed3"
         assert cli.trainer.default_root_dir == folder
         checkpoints: Any = cli.trainer.checkpoint_callback
         assert checkpoints.dirpath == str(Path(folder, "checkpoints").resolve())
-        assert root(cli, "source") == Path("/data/300W")
-        assert root(cli, "target") == Path("/data/CariFace_dataset")
+        assert root(cli, "source") == Path("faces/300W")
+        assert root(cli, "target") == Path("faces/CariFace_dataset")
 
     def test_fit_resolves_as_train_does(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(WarpmarkCLI, "_run_subcommand", lambda *_: None)
