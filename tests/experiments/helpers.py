@@ -14,22 +14,12 @@ import yaml
 # Lightning's log writes to the standard error there was when it was imported: let that not be a test's.
 import experiments.cli  # noqa: F401
 from experiments.__main__ import main
+from tests.conftest import TINY_LANDMARKER as TINY_ARGUMENTS
 
 TINY_LANDMARKER = {
     "class_path": "lightning_modules.landmarkers.SLPT",
-    "init_args": {
-        "image_size": 64,
-        "backbone": "mobilenetv3_small_050",
-        "pretrained": False,
-        "embed_dim": 32,
-        "feature_dim": 32,
-        "num_layers": 1,
-        "num_heads": 2,
-        "feedforward_dim": 32,
-        "patch_size": 3,
-        "dropout": 0.2,
-        "channels_last": False,
-    },
+    # Dropout, so that a resumed run must find its random generator as it was.
+    "init_args": {**TINY_ARGUMENTS, "dropout": 0.2, "channels_last": False},
 }
 
 
