@@ -16,7 +16,8 @@ class Supervised(FaceMethod):
     Args:
         landmarker: the network to train.
         learning_rate: Adam's peak learning rate.
-        warmup: share of the steps in which the learning rate rises to its peak (then it falls along a cosine).
+        warmup: share of the steps (at least two of them) in which the learning rate rises to its peak; then it falls
+            along a cosine.
         weight_decay: decoupled weight decay.
     """
 
@@ -46,11 +47,13 @@ class Supervised(FaceMethod):
         optimizer = torch.optim.AdamW(
             self.landmarker.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
+        # OneCycleLR divides by the lengths of the rise and the fall, each a step short of what one would think.
+        steps = max(3, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=self.warmup,
+            total_steps=steps,
+            pct_start=max(self.warmup, 2 / steps),
             cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -30,6 +30,13 @@ class TestSupervised:
         assert rates[2] == pytest.approx(1e-2)
         assert rates[-1] < 1e-4 * rates[2]
 
+    @pytest.mark.parametrize("epochs", [1, 5])
+    def test_a_warm_up_of_a_step_or_less(self, tmp_path: Path, epochs: int) -> None:
+        """The default warm-up of 2 and of 10 steps; the latter's tenth is exactly one step."""
+        watch = Watch(lambda m: m.optimizers().param_groups[0]["lr"])
+        fit(Supervised(LinearLandmarker(), learning_rate=1e-2), tmp_path, epochs, watch)
+        assert watch.seen[0] == pytest.approx(1e-2)
+
     def test_the_loss_is_the_landmarkers_own(self) -> None:
         method = Supervised(LinearLandmarker())
         silent(method)
