@@ -44,6 +44,25 @@ class Landmarker(nn.Module, ABC):
     def forward(self, images: Tensor) -> LandmarkerOutput:
         """Find the landmarks of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``)."""
 
+    def features(self, images: Tensor) -> Tensor:
+        """The shared feature map of ``images``, from which the landmarks are read; adversarial methods attach to it.
+
+        Every landmarker here has one. One of your own needs it for those methods only.
+
+        Args:
+            images: RGB in [0, 1], shape ``(B, 3, S, S)``.
+
+        Returns:
+            Shape ``(B, C, h, w)``; its gradient reaches the backbone.
+
+        Raises:
+            NotImplementedError: this landmarker does not say which feature map it shares.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no features(images); this method needs the landmarker's shared feature map, "
+            "shape (B, C, h, w). Write one, or choose another METHOD or LANDMARKER."
+        )
+
     @abstractmethod
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The landmarker's own training loss, a scalar.

@@ -136,13 +136,21 @@ class SLPT(Landmarker):
             ``stages`` of shape ``(B, S, 68, 2)`` and ``intermediate`` of shape ``(B, S, L, 68, 2)``: the estimate of
             each of the L decoder layers in each of the S stages.
         """
-        return self.forward_normalized((images - self.image_mean) / self.image_std)
+        return self.refine(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """The backbone's map, shape ``(B, feature_dim, S/4, S/4)``."""
+        return self._normalized_features((images - self.image_mean) / self.image_std)
 
     def forward_normalized(self, images: Tensor) -> LandmarkerOutput:
         """As :meth:`forward`, of images normalised with the backbone's mean and standard deviation."""
+        return self.refine(self._normalized_features(images))
+
+    def _normalized_features(self, images: Tensor) -> Tensor:
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        return self.refine(self.backbone(images))
+        features: Tensor = self.backbone(images)
+        return features
 
     def refine(self, features: Tensor) -> LandmarkerOutput:
         """The stages alone, from a feature map of shape ``(B, feature_dim, h, w)``."""

@@ -1,0 +1,111 @@
+"""Heatmaps and crop coordinates: drawing targets, reading landmarks off differentiably or as published.
+
+A heatmap of w cells a side over a crop of S pixels has stride s = S/w. Its cell j covers the pixels s·j to s·j + s - 1,
+but which point of the crop a *landmark on cell j* means is the network's convention, the ``offset`` o in cells:
+
+    p = (j + o) / w        that is, pixel s·(j + o), since crop coordinates are p = x_px / S
+
+- o = 0, the default: cell j means pixel s·j, the first one it covers. HRNet's published targets and decoding place
+  landmarks so, and convolutions of odd kernel and stride 2 centre their cells there.
+- o = (s - 1) / (2 s), :func:`cell_centre`: cell j means the middle of the pixels it covers, half a cell less half a
+  pixel further on. 2×2 pooling centres its cells there, and ``align_corners=False`` (STAR) is this frame.
+
+What is drawn and read with the same offset agrees; published weights need their own.
+"""
+
+import torch
+from kornia.geometry.subpix import spatial_expectation2d, spatial_softmax2d
+from torch import Tensor
+
+
+def cell_centre(stride: float) -> float:
+    """The offset at which cell j means the middle of the ``stride`` pixels it covers: (s - 1) / (2 s) cells."""
+    return (stride - 1) / (2 * stride)
+
+
+def gaussian_heatmaps(landmarks: Tensor, size: tuple[int, int], sigma: float, offset: float = 0.0) -> Tensor:
+    """Draw a Gaussian of height 1 around each landmark, placed between cells as exactly as the landmark is.
+
+    Args:
+        landmarks: crop coordinates, shape ``(B, K, 2)``; those outside the crop leave the part inside.
+        size: (height, width) of the heatmaps, in cells.
+        sigma: standard deviation in cells.
+        offset: where in a cell a landmark on it lies, in cells (see above).
+
+    Returns:
+        Shape ``(B, K, h, w)``, in the landmarks' dtype.
+    """
+    height, width = size
+    rows = torch.arange(height, device=landmarks.device, dtype=landmarks.dtype) + offset
+    columns = torch.arange(width, device=landmarks.device, dtype=landmarks.dtype) + offset
+    along_x = torch.exp(-(columns - landmarks[..., :1] * width).square() / (2 * sigma**2))
+    along_y = torch.exp(-(rows - landmarks[..., 1:] * height).square() / (2 * sigma**2))
+    return along_y[..., :, None] * along_x[..., None, :]
+
+
+def soft_argmax(heatmaps: Tensor, temperature: float = 1.0, radius: float | None = None, offset: float = 0.0) -> Tensor:
+    """Where heatmaps are high, differentiably: the mean position under their softmax.
+
+    Args:
+        heatmaps: shape ``(B, K, h, w)``, of any sign and scale.
+        temperature: what they are divided by before the softmax; the smaller, the closer to the highest cell. Maps
+            regressed to Gaussians of height 1 need about 0.1, or their background outweighs them.
+        radius: look only at cells at most so many cells from the highest one (in x and in y). The choice of that
+            cell has no gradient.
+        offset: where in a cell a landmark on it lies, in cells (see above).
+
+    Returns:
+        Crop coordinates, shape ``(B, K, 2)``; float32 also for half-precision heatmaps.
+    """
+    if heatmaps.dtype != torch.float64:
+        heatmaps = heatmaps.float()
+    logits = heatmaps / temperature
+    if radius is not None:
+        logits = logits.masked_fill(~_near_peak(heatmaps.detach(), radius), -torch.inf)
+    return _to_crop(spatial_expectation2d(spatial_softmax2d(logits), False), heatmaps, offset)
+
+
+def peak(heatmaps: Tensor, offset: float = 0.0) -> Tensor:
+    """The highest cell, moved a quarter of a cell towards its higher neighbour in x and in y: HRNet's published decode.
+
+    It has no gradient. At the border, where a neighbour is missing, and on a plateau it is not moved.
+
+    Args:
+        heatmaps: shape ``(B, K, h, w)``, at least 3 cells a side.
+        offset: where in a cell a landmark on it lies, in cells (see above).
+
+    Returns:
+        Crop coordinates, shape ``(B, K, 2)``.
+    """
+    heatmaps = heatmaps.detach()
+    column, row = _highest_cell(heatmaps)
+    height, width = heatmaps.shape[-2:]
+    flat = heatmaps.flatten(2)
+
+    def value(row: Tensor, column: Tensor) -> Tensor:
+        return flat.gather(-1, (row * width + column)[..., None])[..., 0]
+
+    x, y = column.clamp(1, width - 2), row.clamp(1, height - 2)
+    step = torch.stack([value(row, x + 1) - value(row, x - 1), value(y + 1, column) - value(y - 1, column)], -1).sign()
+    inside = (x == column) & (y == row)
+    cells = torch.stack([column, row], -1) + 0.25 * step * inside[..., None]
+    return _to_crop(cells, heatmaps, offset)
+
+
+def _highest_cell(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    highest = heatmaps.flatten(2).argmax(-1)
+    width = heatmaps.shape[-1]
+    return highest % width, highest // width
+
+
+def _near_peak(heatmaps: Tensor, radius: float) -> Tensor:
+    column, row = _highest_cell(heatmaps)
+    height, width = heatmaps.shape[-2:]
+    near_x = (torch.arange(width, device=heatmaps.device) - column[..., None]).abs() <= radius
+    near_y = (torch.arange(height, device=heatmaps.device) - row[..., None]).abs() <= radius
+    return near_y[..., :, None] & near_x[..., None, :]
+
+
+def _to_crop(cells: Tensor, heatmaps: Tensor, offset: float) -> Tensor:
+    height, width = heatmaps.shape[-2:]
+    return (cells + offset) / cells.new_tensor([width, height])
