@@ -4,7 +4,9 @@ Image terms are modules with one call, ``loss(warped, stylised, mask) -> (B,)``,
 ``class_path``. They run in float32 or better with autocast off.
 """
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import kornia.filters
 import torch
@@ -81,24 +83,21 @@ class GradientNCC(ImageLoss):
         gradient: the gradient operator; ``Sobel()`` if None.
         blur_sigma: standard deviation, in pixels, of a Gaussian blur of the gradient images, which lets edges attract
             each other from further apart; 0 for none.
-        levels: halve the images this many times less one, and average the loss over all sizes.
+
+    Raises:
+        ValueError: ``blur_sigma`` is negative.
     """
 
-    def __init__(self, gradient: ImageGradient | None = None, blur_sigma: float = 0.0, levels: int = 1) -> None:
+    def __init__(self, gradient: ImageGradient | None = None, blur_sigma: float = 0.0) -> None:
         super().__init__()
-        if blur_sigma < 0 or levels < 1:
-            raise ValueError(f"blur_sigma is {blur_sigma} and levels {levels}; expected at least 0 and at least 1.")
-        self.gradient, self.blur_sigma, self.levels = gradient or Sobel(), blur_sigma, levels
+        if blur_sigma < 0:
+            raise ValueError(f"blur_sigma is {blur_sigma}; expected at least 0.")
+        self.gradient, self.blur_sigma = gradient or Sobel(), blur_sigma
 
     def compare(self, warped: Tensor, stylised: Tensor, mask: Tensor) -> Tensor:
         """Between 0 (one gradient image is a positive multiple of the other, up to a constant) and 2."""
-        losses = []
-        for level in range(self.levels):
-            if level:
-                warped, stylised, mask = (F.avg_pool2d(image, 2) for image in (warped, stylised, mask))
-            a, b = self._blur(self.gradient(warped)), self._blur(self.gradient(stylised))
-            losses.append(1.0 - _correlation(a, b, mask))
-        return torch.stack(losses).mean(dim=0)
+        a, b = self._blur(self.gradient(warped)), self._blur(self.gradient(stylised))
+        return 1.0 - _correlation(a, b, mask)
 
     def _blur(self, image: Tensor) -> Tensor:
         if self.blur_sigma == 0:
@@ -107,6 +106,53 @@ class GradientNCC(ImageLoss):
         sigma = (self.blur_sigma, self.blur_sigma)
         blurred: Tensor = kornia.filters.gaussian_blur2d(image, (side, side), sigma, border_type="replicate")
         return blurred
+
+
+class MultiScale(ImageLoss):
+    """Any image loss, averaged over a pyramid: at coarse levels, edges attract each other from further apart.
+
+    Each level is the mean of 2×2 pixels of the one before, so that the centres of both images' pixels stay together; a
+    mask is averaged alike. An odd side loses its last row and column.
+
+    Args:
+        loss: the loss of one level; squared difference of Sobel gradients if None.
+        levels: number of levels; 1 is the loss itself.
+        weights: each level's share, from fine to coarse, in any unit; all alike if None.
+
+    Raises:
+        ValueError: there is no level, or not one weight ≥ 0 for each, or all are 0.
+    """
+
+    SMALLEST = 4
+    """Least side of the coarsest level, in pixels: what is smaller is mostly border to a 3×3 kernel."""
+
+    def __init__(self, loss: ImageLoss | None = None, levels: int = 3, weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        if levels < 1:
+            raise ValueError(f"levels is {levels}; expected at least 1.")
+        weights = [1.0] * levels if weights is None else list(weights)
+        if len(weights) != levels or min(weights) < 0 or not 0 < sum(weights) < math.inf:
+            raise ValueError(f"weights are {weights}; expected {levels}, none negative and one above 0.")
+        self.loss = loss or GradientMSE()
+        self.weights = [weight / sum(weights) for weight in weights]
+
+    def compare(self, warped: Tensor, stylised: Tensor, mask: Tensor) -> Tensor:
+        """The weighted mean of all levels' losses.
+
+        Raises:
+            ValueError: the images are too small for that many levels.
+        """
+        levels, side = len(self.weights), min(warped.shape[-2:])
+        if side >> (levels - 1) < self.SMALLEST:
+            raise ValueError(
+                f"images of {side} pixels are too small for {levels} levels; expected at least "
+                f"{self.SMALLEST << (levels - 1)} pixels. Use fewer levels."
+            )
+        total = self.weights[0] * self.loss(warped, stylised, mask)
+        for weight in self.weights[1:]:
+            warped, stylised, mask = (F.avg_pool2d(image, 2) for image in (warped, stylised, mask))
+            total = total + weight * self.loss(warped, stylised, mask)
+        return total
 
 
 class NoImageLoss(ImageLoss):
