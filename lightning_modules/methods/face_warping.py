@@ -37,9 +37,11 @@ class FaceWarping(FaceMethod):
         proximal_epochs: L2, epochs of a proximal phase.
         warper_learning_rate: Adam's, in the warper phase.
         proximal_learning_rate: Adam's, in the proximal phase and for joint steps.
+        gamma_learning_rate: Adam's, for the warper's own parameters γ where it has any (``LearnedField``), in warper
+            and joint steps; ``warper_learning_rate`` if None.
         schedule: ``constant`` (published), or ``cosine``: both learning rates fall to zero over the run.
         image_weight: of the image term.
-        landmark_weight: of the landmark-warping error (zero unless the spline smooths).
+        landmark_weight: of the landmark-warping error (zero unless the spline smooths or γ is learned).
         anchor_weight: of the source's own loss in warper steps, which keeps the landmarker from drifting (0 in eq. 4).
         pseudo_weight: of the loss on pseudo landmarks.
         exaggeration: how photos are warped to stylised shapes for the proximal phase; None to train on plain photos
@@ -48,7 +50,7 @@ class FaceWarping(FaceMethod):
         mirror_average: take pseudo landmarks from the crop and its mirror image.
         keep: share of target faces whose pseudo landmarks are trained on, by agreement under mirroring.
         freeze_batch_norm: keep batch-norm statistics fixed in warper steps.
-        gradient_clip_norm: longest gradient; None for no limit.
+        gradient_clip_norm: longest gradient of the landmarker; None for no limit.
     """
 
     needs_target = True
@@ -74,6 +76,7 @@ class FaceWarping(FaceMethod):
         keep: float = 1.0,
         freeze_batch_norm: bool = False,
         gradient_clip_norm: float | None = None,
+        gamma_learning_rate: float | None = None,
     ) -> None:
         super().__init__(landmarker)
         if warper_epochs < 0 or proximal_epochs < 0 or warper_epochs + proximal_epochs == 0:
@@ -85,6 +88,7 @@ class FaceWarping(FaceMethod):
         self.optimization = optimization
         self.warper_epochs, self.proximal_epochs = warper_epochs, proximal_epochs
         self.learning_rates = {WARPER: warper_learning_rate, PROXIMAL: proximal_learning_rate}
+        self.gamma_learning_rate = warper_learning_rate if gamma_learning_rate is None else gamma_learning_rate
         self.schedule = schedule
         self.image_weight, self.landmark_weight = image_weight, landmark_weight
         self.anchor_weight, self.pseudo_weight = anchor_weight, pseudo_weight
@@ -143,6 +147,11 @@ class FaceWarping(FaceMethod):
             self.keep,
         )
 
+    @property
+    def gamma(self) -> list[nn.Parameter]:
+        """What the warper learns beside the landmarker; empty for the closed form."""
+        return [parameter for parameter in self.warper.parameters() if parameter.requires_grad]
+
     # --- steps --------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
@@ -156,6 +165,9 @@ class FaceWarping(FaceMethod):
         if phase in ("proximal", "joint"):
             losses.append(self.proximal_loss(batch.source, batch.target))
         loss = torch.stack(losses).sum()
+        if phase == "proximal":
+            # Plain ddp wants every parameter on the graph; this Adam does not hold γ, so nothing of it moves.
+            loss = loss + sum(0.0 * parameter.sum() for parameter in self.gamma)
         self.log(f"train/{phase}_loss", loss.detach(), prog_bar=True, batch_size=len(batch.source))
         self._step(loss, WARPER if phase == "warper" else PROXIMAL)
 
@@ -163,7 +175,8 @@ class FaceWarping(FaceMethod):
         """Warp each photo onto its stylised face.
 
         Returns:
-            The objective's terms and the landmarks predicted on the stylised faces, crop coordinates, ``(B, 68, 2)``.
+            The objective's terms (whose ``order`` says which photo went with which stylised face) and the landmarks
+            predicted on the stylised faces, crop coordinates, ``(B, 68, 2)``.
         """
         assert source.landmarks is not None, "the source is labelled"
         predicted = self(target.images)
@@ -213,8 +226,9 @@ class FaceWarping(FaceMethod):
 
     def _step(self, loss: Tensor, which: int) -> None:
         optimizer = cast(list[LightningOptimizer], self.optimizers())[which]
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rates[which] * self._decay()
+        rates = (self.learning_rates[which], self.gamma_learning_rate)  # θ's, and γ's where the optimizer holds any
+        for group, rate in zip(optimizer.param_groups, rates, strict=False):
+            group["lr"] = rate * self._decay()
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
@@ -233,9 +247,13 @@ class FaceWarping(FaceMethod):
             nn.utils.clip_grad_norm_(self.landmarker.parameters(), self.gradient_clip_norm)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Two Adams over the same parameters: the warper phase's and the proximal phase's."""
+        """Two Adams over the landmarker, the warper phase's and the proximal phase's; γ goes where the warper is."""
         parameters = list(self.landmarker.parameters())
-        return [torch.optim.Adam(parameters, lr=self.learning_rates[which]) for which in (WARPER, PROXIMAL)]
+        adams = [torch.optim.Adam(parameters, lr=self.learning_rates[which]) for which in (WARPER, PROXIMAL)]
+        if self.gamma:
+            which = PROXIMAL if self.optimization == "joint" else WARPER
+            adams[which].add_param_group({"params": self.gamma, "lr": self.gamma_learning_rate})
+        return adams  # type: ignore[return-value]  # a list is taken for one of its own kind only
 
     # --- checkpoints --------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from lightning_modules.warping.field import Padding, folding, inside_photo, jacobian_determinant, warp_image
 from lightning_modules.warping.frames import crop_to_sampling, pixel_grid, sampling_to_crop
 from lightning_modules.warping.image_gradients import Canny, ImageGradient, Laplacian, Sobel, SpatialGradient
+from lightning_modules.warping.learned import LearnedField
 from lightning_modules.warping.losses import (
     GradientMSE,
     GradientNCC,
@@ -15,6 +16,7 @@ from lightning_modules.warping.losses import (
 )
 from lightning_modules.warping.masks import face_region_mask
 from lightning_modules.warping.objective import WarperObjective, WarpTerms
+from lightning_modules.warping.pairing import InOrder, Pairing, SimilarPose, yaw
 from lightning_modules.warping.shapes import align
 from lightning_modules.warping.spline import PolyharmonicSpline
 
@@ -43,6 +45,11 @@ __all__ = [
     "masked_mean",
     "face_region_mask",
     "align",
+    "Pairing",
+    "InOrder",
+    "SimilarPose",
+    "yaw",
+    "LearnedField",
     "WarperObjective",
     "WarpTerms",
 ]

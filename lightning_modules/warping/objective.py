@@ -5,30 +5,37 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lightning_modules.warping.field import folding, inside_photo, warp_image
+from lightning_modules.warping.learned import LearnedField
 from lightning_modules.warping.losses import GradientMSE, ImageLoss, landmark_warping_error
 from lightning_modules.warping.masks import face_region_mask
+from lightning_modules.warping.pairing import InOrder, Pairing
 from lightning_modules.warping.spline import PolyharmonicSpline
 
 
 @dataclass
 class WarpTerms:
-    """What the objective says of B pairs.
+    """What the objective says of B pairs, in the order of the stylised faces.
 
     Attributes:
         image: image term, shape ``(B,)``.
         landmarks: landmark-warping error, in squared crop coordinates, shape ``(B,)``.
         warped: photos in the shape of the stylised faces, shape ``(B, 3, S, S)``.
         folded: share of each field that folds over, shape ``(B,)``, without gradient.
+        order: which photo went with each stylised face: ``photo[order]`` are the pairs' photos; int64, shape ``(B,)``.
     """
 
     image: Tensor
     landmarks: Tensor
     warped: Tensor
     folded: Tensor
+    order: Tensor
 
 
 class WarperObjective(nn.Module):
-    """Fits w_γ in closed form from predicted landmarks to photos' landmarks, warps the photos, and compares.
+    """Fits w_γ from predicted landmarks to photos' landmarks, warps the photos, and compares.
+
+    The fit is in closed form. With ``learned``, the points it goes to are moved by what that network has learned, and
+    the objective has parameters for an optimizer to take.
 
     Args:
         image_loss: the image term; squared difference of Sobel gradients of grey images if None (the paper's).
@@ -38,6 +45,11 @@ class WarperObjective(nn.Module):
         face_only: compare only within the predicted landmarks' hull, where the photo has pixels.
         gradient_through_warp: let the gradient of both terms reach the predicted landmarks. False repeats the
             published program, whose sampler detaches the sampling positions.
+        pairing: which photo is warped onto which stylised face; as they come if None.
+        learned: γ learned beside the landmarker; None for the closed form.
+        border_anchors: points along each side of the crop that the field leaves where they are; 0 for none.
+        face_margin: with ``face_only``, how far the hull is grown, in crop units.
+        face_softness: with ``face_only``, width of the mask's edge, in crop units; 0 for a hard one.
     """
 
     def __init__(
@@ -48,11 +60,20 @@ class WarperObjective(nn.Module):
         coarse: int | None = 65,
         face_only: bool = False,
         gradient_through_warp: bool = True,
+        pairing: Pairing | None = None,
+        learned: LearnedField | None = None,
+        border_anchors: int = 0,
+        face_margin: float = 0.0,
+        face_softness: float = 0.0,
     ) -> None:
         super().__init__()
         self.image_loss = image_loss or GradientMSE()
         self.order, self.smoothing, self.coarse = order, smoothing, coarse
         self.face_only, self.gradient_through_warp = face_only, gradient_through_warp
+        self.pairing = pairing or InOrder()
+        self.learned = learned
+        self.border_anchors = border_anchors
+        self.face_margin, self.face_softness = face_margin, face_softness
 
     def forward(self, photo: Tensor, photo_landmarks: Tensor, stylised: Tensor, predicted: Tensor) -> WarpTerms:
         """Warp photos onto stylised faces and compare.
@@ -65,15 +86,22 @@ class WarperObjective(nn.Module):
         """
         if not self.gradient_through_warp:
             predicted = predicted.detach()
-        spline = PolyharmonicSpline.fit(predicted, photo_landmarks, self.order, self.smoothing)
+        order = self.pairing(photo_landmarks, predicted)
+        photo, photo_landmarks = photo[order], photo_landmarks[order]
+        goal = photo_landmarks
+        if self.learned is not None:
+            goal = photo_landmarks + self.learned(photo_landmarks, predicted)
+        spline = PolyharmonicSpline.fit(predicted, goal, self.order, self.smoothing, self.border_anchors)
         field = spline.grid(photo.shape[-1], self.coarse)
         warped = warp_image(photo, field)
         mask = None
         if self.face_only:
-            mask = face_region_mask(predicted, photo.shape[-1]) * inside_photo(field)
+            region = face_region_mask(predicted, photo.shape[-1], self.face_softness, self.face_margin)
+            mask = region * inside_photo(field)
         return WarpTerms(
             image=self.image_loss(warped, stylised, mask),
             landmarks=landmark_warping_error(spline, predicted, photo_landmarks),
             warped=warped,
             folded=folding(field),
+            order=order,
         )

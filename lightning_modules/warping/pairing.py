@@ -1,0 +1,82 @@
+"""Which photo of a batch is warped onto which stylised face.
+
+A warp between a face turned left and one turned right has to invent a cheek and hide another; the image term then
+measures the pose and not the landmarks. A pairing is a class with one call, chosen by YAML.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Final
+
+import torch
+from torch import Tensor
+
+_LEFT: Final = (0, 36)
+"""Upper end of the jaw line and outer corner of the eye, at smaller x in a frontal face (iBUG-68)."""
+_RIGHT: Final = (16, 45)
+_NOSE_TIP: Final = 30
+
+
+class Pairing(ABC):
+    """How photos and stylised faces of a batch are paired."""
+
+    @abstractmethod
+    def __call__(self, photo_landmarks: Tensor, predicted: Tensor) -> Tensor:
+        """Pair a batch, without gradient.
+
+        Args:
+            photo_landmarks: the photos' landmarks, crop coordinates, shape ``(B, 68, 2)``.
+            predicted: landmarks predicted on the stylised faces, crop coordinates, shape ``(B, 68, 2)``.
+
+        Returns:
+            A permutation of 0 … B - 1, int64, shape ``(B,)``: photo ``order[i]`` goes with stylised face ``i``.
+        """
+
+
+class InOrder(Pairing):
+    """As the loader drew them: at random."""
+
+    def __call__(self, photo_landmarks: Tensor, predicted: Tensor) -> Tensor:
+        """0 … B - 1."""
+        return torch.arange(len(predicted), device=predicted.device)
+
+
+class SimilarPose(Pairing):
+    """Faces turned alike: the pairing of a batch with the smallest sum of squared differences of :func:`yaw`.
+
+    In one dimension the best assignment under any convex cost pairs by rank, so two sorts find it (Santambrogio,
+    Optimal Transport for Applied Mathematicians, th. 2.9).
+    """
+
+    @torch.no_grad()
+    def __call__(self, photo_landmarks: Tensor, predicted: Tensor) -> Tensor:
+        """The k-th photo by yaw goes with the k-th stylised face by yaw; ties keep the loader's order."""
+        photos = yaw(photo_landmarks).argsort(stable=True)
+        stylised = yaw(predicted).argsort(stable=True)
+        return torch.empty_like(photos).scatter_(0, stylised, photos)
+
+
+def yaw(landmarks: Tensor) -> Tensor:
+    """How far a face is turned, from its landmarks: about proportional to the tangent of its yaw.
+
+    How far the nose tip lies, along the axis from the face's left to its right side, from the middle between the sides
+    (each the mean of jaw end and outer eye corner), in lengths of that axis. Measured along the face's own axis, it
+    does not change when the face is moved, scaled or turned within the image.
+
+    Args:
+        landmarks: iBUG-68, any frame with y down, shape ``(B, 68, 2)``.
+
+    Returns:
+        0 for a frontal face, about ±0.3 at 35°, positive where the nose points to larger x; finite for any landmarks,
+        0 where they coincide or are not finite; float32 or better, shape ``(B,)``.
+
+    Raises:
+        ValueError: the landmarks' shape is wrong.
+    """
+    if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 2):
+        raise ValueError(f"landmarks are {tuple(landmarks.shape)}; expected (B, 68, 2), in iBUG-68 order.")
+    points = landmarks.to(torch.promote_types(landmarks.dtype, torch.float32))
+    left, right = points[:, list(_LEFT)].mean(dim=1), points[:, list(_RIGHT)].mean(dim=1)
+    axis, nose = right - left, points[:, _NOSE_TIP] - (left + right) / 2
+    # The floor is for collapsed faces: a thousandth of a crop, squared.
+    turned = (nose * axis).sum(dim=-1) / axis.square().sum(dim=-1).clamp_min(1e-6)
+    return torch.nan_to_num(turned, nan=0.0, posinf=0.0, neginf=0.0)
