@@ -40,7 +40,12 @@ class WarperObjective(nn.Module):
     Args:
         image_loss: the image term; squared difference of Sobel gradients of grey images if None (the paper's).
         order: k of the polyharmonic spline; 2 is the thin plate.
-        smoothing: λ ≥ 0 of the spline; 0 interpolates, which makes the landmark-warping error vanish.
+        smoothing: λ ≥ 0 of the spline; 0 interpolates, which makes the landmark-warping error of the closed form
+            vanish. λ is in units of the kernel in crop coordinates (r² log r for order 2): a deformation along an
+            eigenvector of the kernel matrix, of eigenvalue μ, is shrunk by μ / (μ + λ), and the landmark-warping error
+            is λ² times the mean squared coefficient. On faces of order 2, μ falls from 1.4 for broad deformations to
+            0.001 for the finest; between random photos, λ = 0.001, 0.01, 0.1 and 1 miss the landmarks by 0.25, 0.75,
+            1.5 and 2.9 % of the crop, an affine map by 4.7 %. So 0.001 to 0.1 are values to try.
         coarse: nodes across at which the field is evaluated before upsampling; None evaluates it at every pixel.
         face_only: compare only within the predicted landmarks' hull, where the photo has pixels.
         gradient_through_warp: let the gradient of both terms reach the predicted landmarks. False repeats the

@@ -1,0 +1,131 @@
+"""γ as a network: where it starts, how far it goes, and its gradient against finite differences."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_modules.warping import LearnedField, NoImageLoss, WarperObjective, WarpTerms
+from tests.lightning_modules.warping.layouts import random_faces, smooth_images
+
+SIZE = 24
+
+
+def field(strength: float = 0.0, hidden: int = 8) -> LearnedField:
+    """A float64 network; ``strength`` is the size of its last layer's random weights."""
+    torch.manual_seed(0)
+    made = LearnedField(hidden).double()
+    for parameter in made.network[-1].parameters():
+        parameter.data = strength * torch.randn_like(parameter)
+    return made
+
+
+def batch(count: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Photos, their landmarks, stylised faces, predicted landmarks."""
+    images = [smooth_images(count, SIZE, seed, knots=4, dtype=torch.float64) for seed in (1, 2)]
+    return images[0], random_faces(count, seed=3), images[1], random_faces(count, seed=4)
+
+
+def terms(learned: LearnedField | None, **options: object) -> WarpTerms:
+    found: WarpTerms = WarperObjective(learned=learned, coarse=9, **options)(*batch())  # type: ignore[arg-type]
+    return found
+
+
+def test_it_starts_at_the_closed_form_bit_for_bit() -> None:
+    fresh = LearnedField()
+    assert not fresh(random_faces(3), random_faces(3, seed=1)).any()
+    found, expected = terms(field()), terms(None)
+    assert torch.equal(found.image, expected.image)
+    assert torch.equal(found.landmarks, expected.landmarks)
+    assert torch.equal(found.warped, expected.warped)
+
+
+def test_offsets_are_bounded() -> None:
+    learned = LearnedField(hidden=8, max_offset=0.03)
+    for parameter in learned.parameters():
+        parameter.data = 100 * torch.randn_like(parameter)
+    offsets = learned(random_faces(3), random_faces(3, seed=1))
+    assert float(offsets.detach().abs().max()) == pytest.approx(0.03)
+
+
+def test_faces_count_by_their_shape_and_not_by_place_and_size() -> None:
+    learned, photo, predicted = field(0.3), random_faces(3), random_faces(3, seed=1)
+    found = learned(3 * photo - 0.2, 0.4 * predicted + 0.7)
+    torch.testing.assert_close(found, learned(photo, predicted))
+    assert not torch.allclose(found, learned(predicted, photo), atol=1e-4)
+
+
+def test_the_landmark_warping_error_is_the_mean_squared_offset() -> None:
+    """To the photo's true landmarks, not to those that γ moved them to."""
+    learned, (_, photo, _, predicted) = field(0.3), batch()
+    offsets = learned(photo, predicted)
+    torch.testing.assert_close(terms(learned).landmarks, offsets.square().sum(-1).mean(-1))
+    assert offsets.detach().abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("objective", [{}, {"image_loss": NoImageLoss()}, {"smoothing": 0.01, "border_anchors": 2}])
+def test_gradient_of_gamma_against_finite_differences(objective: dict[str, object]) -> None:
+    learned = field(0.1)
+
+    def loss() -> Tensor:
+        found = terms(learned, **objective)
+        return found.image.sum() + found.landmarks.sum()
+
+    loss().backward()
+    for parameter in learned.parameters():
+        assert parameter.grad is not None
+        direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        start, values = parameter.detach().clone(), []
+        for step in (1e-6, -1e-6):
+            parameter.data = start + step * direction
+            values.append(float(loss().detach()))
+        parameter.data = start
+        numeric, analytic = (values[0] - values[1]) / 2e-6, float((parameter.grad * direction).sum())
+        assert analytic == pytest.approx(numeric, rel=1e-4, abs=1e-9)
+        assert analytic != 0
+
+
+def test_adam_lowers_the_image_term_with_the_landmarks_held() -> None:
+    """What the closed form cannot do: fit a pair better while θ stays where it is."""
+    photo, photo_landmarks, _, predicted = batch()
+    true = predicted + 0.01 * torch.randn(predicted.shape, generator=torch.Generator().manual_seed(5))
+    stylised = WarperObjective(coarse=9)(photo, photo_landmarks, photo, true).warped
+    learned = LearnedField(hidden=32).double()
+    objective = WarperObjective(learned=learned, coarse=9)
+    optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = objective(photo, photo_landmarks, stylised, predicted).image.sum()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_degenerate_landmarks_give_finite_offsets_and_gradients() -> None:
+    learned = LearnedField(hidden=8)
+    torch.nn.init.normal_(learned.network[-1].weight)
+    point = torch.full((2, 68, 2), 0.5, requires_grad=True)
+    offsets = learned(point, point)
+    offsets.sum().backward()
+    assert offsets.isfinite().all()
+    assert point.grad is not None
+    assert point.grad.isfinite().all()
+
+
+def test_autocast_does_not_lower_its_precision() -> None:
+    learned = field(0.3).float()
+    photo, predicted = random_faces(2).float(), random_faces(2, seed=1).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = learned(photo, predicted)
+    assert torch.equal(found, learned(photo, predicted))
+
+
+@pytest.mark.parametrize("options", [{"max_offset": 0.0}, {"max_offset": math.nan}, {"hidden": 0}])
+def test_nonsense_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        LearnedField(**options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"\(2, 5, 2\)"):
+        LearnedField()(torch.rand(2, 68, 2), torch.rand(2, 5, 2))
