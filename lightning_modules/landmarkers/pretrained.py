@@ -28,7 +28,7 @@ def hub_state(name: str) -> StateDict:
         packaged = ", `pretrained: package` (weights of an installed package)" if name in PACKAGED else ""
         raise RuntimeError(
             f"the pretrained weights of {name} cannot be had from timm's hub: {type(error).__name__}: {error}. "
-            f"Use `weights: FILE` (a saved landmarker){packaged} or `pretrained: false`."
+            f"Use `weights: FILE` (weights in a file){packaged} or `pretrained: false`."
         ) from error
     return state
 
@@ -48,7 +48,7 @@ def package_state(name: str) -> StateDict:
     if name not in PACKAGED:
         raise ValueError(
             f"no Python package is known to hold weights of {name}; they are known for {', '.join(PACKAGED)}. "
-            "Use `pretrained: true` (timm's hub), `weights: FILE` (a saved landmarker) or `pretrained: false`."
+            "Use `pretrained: true` (timm's hub), `weights: FILE` (weights in a file) or `pretrained: false`."
         )
     module_name, class_name = PACKAGED[name]
     try:

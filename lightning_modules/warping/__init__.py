@@ -17,6 +17,7 @@ from lightning_modules.warping.losses import (
 from lightning_modules.warping.masks import face_region_mask
 from lightning_modules.warping.objective import WarperObjective, WarpTerms
 from lightning_modules.warping.pairing import InOrder, Pairing, SimilarPose, yaw
+from lightning_modules.warping.perceptual import Perceptual
 from lightning_modules.warping.shapes import align
 from lightning_modules.warping.spline import PolyharmonicSpline
 
@@ -40,6 +41,7 @@ __all__ = [
     "PixelMSE",
     "GradientNCC",
     "MultiScale",
+    "Perceptual",
     "NoImageLoss",
     "landmark_warping_error",
     "masked_mean",

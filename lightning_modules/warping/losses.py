@@ -148,7 +148,7 @@ class MultiScale(ImageLoss):
                 f"images of {side} pixels are too small for {levels} levels; expected at least "
                 f"{self.SMALLEST << (levels - 1)} pixels. Use fewer levels."
             )
-        total = self.weights[0] * self.loss(warped, stylised, mask)
+        total: Tensor = self.weights[0] * self.loss(warped, stylised, mask)
         for weight in self.weights[1:]:
             warped, stylised, mask = (F.avg_pool2d(image, 2) for image in (warped, stylised, mask))
             total = total + weight * self.loss(warped, stylised, mask)
