@@ -30,12 +30,58 @@ class Backbone(nn.Module):
     std: Sequence[float] = IMAGENET_STD
 
 
-class HRNetBackbone(Backbone):
-    """SLPT's HRNet-W18: one module in each stage, the four branches upsampled and concatenated (270 channels).
+class HRNetBranches(Backbone):
+    """HRNetV2-W18: four branches kept at strides 4 to 32, upsampled and concatenated (270 channels, not settable).
 
-    timm's building blocks, with the three differences of the published program: stages 3 and 4 have one module
-    instead of four and three, low resolutions are fused into high ones bilinearly instead of by repetition, and
-    batch-norm has momentum 0.01.
+    timm's building blocks, with the two differences of the published landmarkers (HRNet's and SLPT's): low resolutions
+    are fused into high ones bilinearly instead of by repetition, and batch-norm has momentum 0.01.
+
+    Args:
+        modules: how many modules stages 2, 3 and 4 have.
+        pretrained: start from timm's ImageNet weights (of each stage's first modules).
+
+    Attributes:
+        channels: channels of the feature map.
+
+    Raises:
+        RuntimeError: the pretrained weights cannot be had.
+    """
+
+    def __init__(self, modules: Sequence[int] = (1, 4, 3), pretrained: Pretrained = False) -> None:
+        super().__init__()
+        config = copy.deepcopy(cfg_cls["hrnet_w18"])
+        for stage, count in zip(("stage2", "stage3", "stage4"), modules, strict=True):
+            config[stage]["num_modules"] = count
+        self.trunk = HighResolutionNetFeatures(config, feature_location="", out_indices=(1, 2, 3, 4))
+        for module in self.trunk.modules():
+            if isinstance(module, nn.Upsample):
+                module.mode, module.align_corners = "bilinear", False
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.01
+        self.channels: int = sum(self.trunk.feature_info.channels())
+        if pretrained == "package":
+            package_state("hrnet_w18")  # raises: no package holds these
+        if pretrained:
+            load_trunk(self.trunk, hub_state("hrnet_w18"), "timm's hrnet_w18")
+
+    def forward(self, images: Tensor) -> Tensor:
+        finest, *coarser = self.trunk(images)
+        resized = [F.interpolate(level, size=finest.shape[-2:], mode="bilinear") for level in coarser]
+        return torch.cat([finest, *resized], dim=1)
+
+
+def hrnet_head(channels: int, out: int) -> nn.Sequential:
+    """HRNet's head: ``channels`` mixed by a 1×1 convolution, normalised, and read out by another, ``out`` channels."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 1),
+        nn.BatchNorm2d(channels, momentum=0.01),
+        nn.ReLU(),
+        nn.Conv2d(channels, out, 1),
+    )
+
+
+class HRNetBackbone(HRNetBranches):
+    """SLPT's HRNet-W18: one module in each stage, the concatenated branches mixed by HRNet's head.
 
     Args:
         features: channels of the feature map.
@@ -46,29 +92,12 @@ class HRNetBackbone(Backbone):
     """
 
     def __init__(self, features: int, pretrained: Pretrained = False) -> None:
-        super().__init__()
-        config = copy.deepcopy(cfg_cls["hrnet_w18"])
-        for stage in ("stage2", "stage3", "stage4"):
-            config[stage]["num_modules"] = 1
-        self.trunk = HighResolutionNetFeatures(config, feature_location="", out_indices=(1, 2, 3, 4))
-        for module in self.trunk.modules():
-            if isinstance(module, nn.Upsample):
-                module.mode, module.align_corners = "bilinear", False
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 0.01
-        width = sum(self.trunk.feature_info.channels())
-        self.head = nn.Sequential(
-            nn.Conv2d(width, width, 1), nn.BatchNorm2d(width, momentum=0.01), nn.ReLU(), nn.Conv2d(width, features, 1)
-        )
-        if pretrained == "package":
-            package_state("hrnet_w18")  # raises: no package holds these
-        if pretrained:
-            load_trunk(self.trunk, hub_state("hrnet_w18"), "timm's hrnet_w18")
+        super().__init__((1, 1, 1), pretrained)
+        self.head = hrnet_head(self.channels, features)
+        self.channels = features
 
     def forward(self, images: Tensor) -> Tensor:
-        finest, *coarser = self.trunk(images)
-        resized = [F.interpolate(level, size=finest.shape[-2:], mode="bilinear") for level in coarser]
-        merged: Tensor = self.head(torch.cat([finest, *resized], dim=1))
+        merged: Tensor = self.head(super().forward(images))
         return merged
 
 

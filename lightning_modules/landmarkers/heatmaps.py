@@ -5,10 +5,11 @@ but which point of the crop a *landmark on cell j* means is the network's conven
 
     p = (j + o) / w        that is, pixel s·(j + o), since crop coordinates are p = x_px / S
 
-- o = 0, the default: cell j means pixel s·j, the first one it covers. HRNet's published targets and decoding place
-  landmarks so, and convolutions of odd kernel and stride 2 centre their cells there.
-- o = (s - 1) / (2 s), :func:`cell_centre`: cell j means the middle of the pixels it covers, half a cell less half a
-  pixel further on. 2×2 pooling centres its cells there, and ``align_corners=False`` (STAR) is this frame.
+- o = 0, the default: cell j means pixel s·j, the first one it covers, where convolutions of odd kernel and stride s
+  centre it.
+- o = (s - 1) / (2 s), :func:`cell_centre`: cell j means the middle of the pixels it covers, where 2×2 pooling centres
+  it: half a cell less half a pixel further on.
+- o = 1/2: HRNet as published, whose targets round landmarks down to whole cells and whose decoding adds half a cell.
 
 What is drawn and read with the same offset agrees; published weights need their own.
 """

@@ -19,13 +19,7 @@ from lightning_modules.landmarkers.decoder import RelationDecoder
 from lightning_modules.landmarkers.losses import interocular_loss
 from lightning_modules.landmarkers.patches import patch_boxes, sample_patches
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
-from lightning_modules.landmarkers.weights import (
-    WeightsError,
-    is_published_slpt,
-    load_state,
-    published_slpt_state,
-    read_state,
-)
+from lightning_modules.landmarkers.weights import PUBLISHED_SLPT, WeightsError, start_from
 
 PUBLISHED_SIZE = 256
 """Side of the crops in whose pixels the published mean face is given."""
@@ -114,20 +108,13 @@ class SLPT(Landmarker):
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
         if weights:
-            self._start_from(weights)
+            start_from(self, weights, PUBLISHED_SLPT)
 
     def _reset_heads(self) -> None:
         """Begin at the centre of each patch, so that an untrained network returns about the mean face."""
         nn.init.xavier_uniform_(self.patch_embedding.weight)
         nn.init.normal_(self.offset_head.weight, std=0.01)
         nn.init.constant_(self.offset_head.bias, 0.5)
-
-    def _start_from(self, path: str) -> None:
-        state = read_state(path)
-        if is_published_slpt(state):
-            load_state(self, published_slpt_state(state), path, optional=frozenset({"mean_face"}))
-        else:
-            load_state(self, state, path)
 
     def forward(self, images: Tensor) -> LandmarkerOutput:
         """Find the landmarks of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``).

@@ -1,11 +1,13 @@
-"""Weights from files: our own state dicts, Lightning checkpoints of ours, and the published SLPT."""
+"""Weights from files: our own state dicts, Lightning checkpoints of ours, and what authors published."""
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,9 @@ StateDict = dict[str, Tensor]
 
 CHECKPOINT_PREFIX = "landmarker."
 """Where a landmarker's tensors lie in the checkpoint of a method."""
+
+WRAPPERS = ("state_dict", "net", "model")
+"""Keys under which authors put the tensors in files that hold more than those."""
 
 
 class WeightsError(ValueError):
@@ -23,9 +28,10 @@ def read_state(path: str | Path) -> StateDict:
     """Read a landmarker's tensors from ``path``, without running any code the file may hold.
 
     Args:
-        path: a state dict saved with ``torch.save``, or a Lightning checkpoint of a run of this project, of which the
-            tensors under ``landmarker.`` are returned without that prefix. A ``module.`` prefix, as ``DataParallel``
-            leaves it, is taken off.
+        path: a state dict saved with ``torch.save``, by itself or under ``state_dict``, ``net`` or ``model`` (an
+            author's checkpoint), or a Lightning checkpoint of a run of this project, of which the tensors under
+            ``landmarker.`` are returned without that prefix. A ``module.`` prefix, as ``DataParallel`` leaves it, is
+            taken off.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -36,15 +42,7 @@ def read_state(path: str | Path) -> StateDict:
         raise FileNotFoundError(
             f"there is no weights file {path} (looked from {Path.cwd()}). Give the path of a saved landmarker."
         )
-    content = _load_tensors(path)
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        whole = content["state_dict"]
-        content = {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in whole.items() if k.startswith(CHECKPOINT_PREFIX)}
-        if not content:
-            raise WeightsError(
-                f"{path} is a checkpoint without a landmarker: none of its {len(whole)} tensors begins with "
-                f"{CHECKPOINT_PREFIX!r} (the first is {next(iter(whole), None)!r}). Give a checkpoint of this project."
-            )
+    content = _unwrapped(_load_tensors(path), path)
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         found = f"a {type(content).__name__}"
         if isinstance(content, Mapping):
@@ -80,52 +78,104 @@ def load_state(module: nn.Module, state: StateDict, origin: str, optional: froze
     module.load_state_dict({name: state.get(name, value) for name, value in wanted.items()})
 
 
-_PUBLISHED_TO_OURS = (
-    (r"^feature_extractor\.", "patch_embedding."),
-    (r"^out_layer\.", "offset_head."),
-    (r"^Transformer\.Transformer_block\.", "decoder."),
-    (r"^Transformer\.", "decoder."),
-    (r"^(decoder\.layers\.\d+)\.self_attn\.", r"\1.self_attention."),
-    (r"^(decoder\.layers\.\d+)\.multihead_attn\.", r"\1.patch_attention."),
-    (r"^backbone\.(?!head\.)", "backbone.trunk."),
-)
-"""Names in the published SLPT as patterns, and what they become; applied one after the other."""
+@dataclass(frozen=True)
+class Published:
+    """How the state dict of a published program reads under our names.
 
-_PUBLISHED_UNUSED = "feature_norm."
-"""A layer norm that the published network creates (512 parameters) and never applies."""
+    Args:
+        name: what it holds, for messages.
+        marker: a tensor that every such file has, and none of ours.
+        renamed: patterns of names, and what they become; applied one after the other.
+        unused: whether a tensor, given its published name and itself, takes no part in the output and is left out.
+        optional: tensors of ours that a published file does not have.
+    """
+
+    name: str
+    marker: str
+    renamed: tuple[tuple[str, str], ...]
+    unused: Callable[[str, Tensor], bool] = lambda name, value: False
+    optional: frozenset[str] = frozenset()
+
+    def holds(self, state: StateDict) -> bool:
+        """Whether ``state`` has the published program's names."""
+        return self.marker in state
+
+    def translate(self, state: StateDict) -> StateDict:
+        """The published state dict under our names, without what takes no part in the output.
+
+        Raises:
+            WeightsError: the names are not the published ones.
+        """
+        if not self.holds(state):
+            raise WeightsError(
+                f"not the published {self.name}'s weights: expected a tensor {self.marker!r}, found "
+                f"{list(state)[:5]} ({len(state)} tensors)."
+            )
+        return {self._ours(name): value for name, value in state.items() if not self.unused(name, value)}
+
+    def _ours(self, name: str) -> str:
+        for pattern, replacement in self.renamed:
+            name = re.sub(pattern, replacement, name)
+        return name
 
 
-def is_published_slpt(state: StateDict) -> bool:
-    """Whether ``state`` has the published program's names."""
-    return "Transformer.structure_encoding" in state
-
-
-def published_slpt_state(state: StateDict) -> StateDict:
-    """The published SLPT's state dict under our names.
-
-    Left out is its ``feature_norm``, which takes no part in its output. The mean face is not in the published file.
+def start_from(module: nn.Module, path: str | Path, published: Published) -> None:
+    """Give ``module`` the weights of a file: its own state dict, a checkpoint of a run, or the published one.
 
     Raises:
-        WeightsError: the names are not the published ones.
+        FileNotFoundError: there is no such file.
+        WeightsError: it cannot be read or does not fit; the message lists what differs.
     """
-    if not is_published_slpt(state):
+    state = read_state(path)
+    if published.holds(state):
+        load_state(module, published.translate(state), f"{path} (the published {published.name})", published.optional)
+    else:
+        load_state(module, state, str(path))
+
+
+PUBLISHED_SLPT = Published(
+    name="SLPT",
+    marker="Transformer.structure_encoding",
+    renamed=(
+        (r"^feature_extractor\.", "patch_embedding."),
+        (r"^out_layer\.", "offset_head."),
+        (r"^Transformer\.Transformer_block\.", "decoder."),
+        (r"^Transformer\.", "decoder."),
+        (r"^(decoder\.layers\.\d+)\.self_attn\.", r"\1.self_attention."),
+        (r"^(decoder\.layers\.\d+)\.multihead_attn\.", r"\1.patch_attention."),
+        (r"^backbone\.(?!head\.)", "backbone.trunk."),
+    ),
+    # A layer norm that the published network creates (512 parameters) and never applies.
+    unused=lambda name, value: name.startswith("feature_norm."),
+    optional=frozenset({"mean_face"}),
+)
+
+
+def _unwrapped(content: Any, path: Path) -> Any:
+    """The tensors of a file that may hold more."""
+    if not isinstance(content, Mapping):
+        return content
+    inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+    ours = {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in inner.items() if str(k).startswith(CHECKPOINT_PREFIX)}
+    if not ours and "pytorch-lightning_version" in content:
         raise WeightsError(
-            "not the published SLPT's weights: expected a tensor 'Transformer.structure_encoding', found "
-            f"{list(state)[:5]} ({len(state)} tensors)."
+            f"{path} is a checkpoint without a landmarker: none of its {len(inner)} tensors begins with "
+            f"{CHECKPOINT_PREFIX!r} (the first is {next(iter(inner), None)!r}). Give a checkpoint of this project."
         )
-    ours: StateDict = {}
-    for name, value in state.items():
-        if name.startswith(_PUBLISHED_UNUSED):
-            continue
-        for pattern, replacement in _PUBLISHED_TO_OURS:
-            name = re.sub(pattern, replacement, name)
-        ours[name] = value
-    return ours
+    return ours or inner
+
+
+def _harmless() -> list[Any]:
+    """What authors' checkpoints hold beside tensors: NumPy numbers (a best score), rebuilt without running code."""
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")]
+    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *kinds]
 
 
 def _load_tensors(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is not a plain weights file: it holds pickled Python objects, which could run code, or it is "

@@ -2,11 +2,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lightning_modules.landmarkers.weights import WeightsError, load_state, published_slpt_state, read_state
+from lightning_modules.landmarkers.weights import (
+    PUBLISHED_SLPT,
+    Published,
+    WeightsError,
+    load_state,
+    read_state,
+    start_from,
+)
 
 
 @pytest.fixture
@@ -59,7 +67,11 @@ def test_pickled_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [([1, 2], "a list"), ({"lr": 0.1}, r"the keys \['lr'\]"), ({"state_dict": {"net.w": torch.zeros(1)}}, "'net.w'")],
+    [
+        ([1, 2], "a list"),
+        ({"lr": 0.1}, r"the keys \['lr'\]"),
+        ({"state_dict": {"net.w": torch.zeros(1)}, "pytorch-lightning_version": "2.6.6"}, "'net.w'"),
+    ],
 )
 def test_files_without_a_landmarker_say_what_they_hold(content: object, found: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "odd.pt")
@@ -86,4 +98,42 @@ def test_optional_tensors_keep_the_networks_value(module: nn.Module) -> None:
 
 def test_only_published_names_are_translated() -> None:
     with pytest.raises(WeightsError, match="not the published SLPT's weights"):
-        published_slpt_state({"conv.weight": torch.zeros(1)})
+        PUBLISHED_SLPT.translate({"conv.weight": torch.zeros(1)})
+
+
+RENAMED = Published("toy", "fc.weight", ((r"^fc\.", ""),), unused=lambda name, value: name == "spare")
+
+
+def test_published_files_are_read_as_authors_wrap_them(module: nn.Module, tmp_path: Path) -> None:
+    """Under a key, from DataParallel, beside an optimizer's state, a schedule and NumPy scores."""
+    theirs = {f"module.fc.{name}": value + 1 for name, value in module.state_dict().items()}
+    theirs["module.spare"] = torch.zeros(7)
+    optimizer = torch.optim.Adam(module.parameters())
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 3])
+    rest = {
+        "optimizer": optimizer.state_dict(),
+        "scheduler": schedule.state_dict(),
+        "best": np.float64(3.3),
+        "epoch": 9,
+    }
+    for key in ("net", "state_dict", "model"):
+        torch.save({key: theirs, **rest}, tmp_path / f"{key}.pkl")
+        ours = nn.Linear(2, 3)
+        start_from(ours, tmp_path / f"{key}.pkl", RENAMED)
+        torch.testing.assert_close(ours.weight, module.weight + 1)
+        torch.testing.assert_close(ours.bias, module.bias + 1)
+
+
+def test_a_published_file_that_does_not_fit_is_named_with_what_differs(module: nn.Module, tmp_path: Path) -> None:
+    torch.save({"fc.weight": torch.zeros(5, 2), "fc.bias": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(
+        WeightsError, match=r"other\.pth \(the published toy\) does not hold.*\n  weight: shape \(5, 2\)"
+    ):
+        start_from(module, tmp_path / "other.pth", RENAMED)
+
+
+def test_a_whole_pickled_network_is_refused(module: nn.Module, tmp_path: Path) -> None:
+    """What HRNet's training program writes beside its final state."""
+    torch.save({"state_dict": module, "epoch": 3}, tmp_path / "checkpoint.pth")
+    with pytest.raises(WeightsError, match=r"checkpoint\.pth is not a plain weights file.*could run code"):
+        read_state(tmp_path / "checkpoint.pth")

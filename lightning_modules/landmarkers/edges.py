@@ -1,0 +1,87 @@
+"""Facial edges: the nine curves of the 68 landmarks, and how the maps of them that STAR learns look."""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from datamodules.ibug68 import CLOSED_PARTS, NUM_LANDMARKS, PARTS
+
+EDGES = tuple((name in CLOSED_PARTS, tuple(part)) for name, part in PARTS.items())
+"""Each facial edge's landmarks, and whether the last joins the first: as published, the parts of iBUG-68."""
+
+_STEPS = 4
+"""Straight pieces that a curve has from one landmark to the next."""
+
+
+def edge_membership() -> Tensor:
+    """1 where a landmark lies on an edge, shape ``(68, 9)``. Every landmark lies on one."""
+    members = torch.zeros(NUM_LANDMARKS, len(EDGES))
+    for edge, (_, indices) in enumerate(EDGES):
+        members[list(indices), edge] = 1
+    return members
+
+
+def edge_maps(landmarks: Tensor, size: tuple[int, int], stride: int = 4) -> Tensor:
+    """Draw a smooth curve through the landmarks of each facial edge.
+
+    The curve is a pixel of the crop wide, and a cell takes the mean of the four pixels at its centre. So a cell is at
+    most 1/2, where the curve runs through its middle, and 0 where it passes more than 1.5 pixels away; that is what the
+    published program's drawing at full size and reduction to a quarter come to.
+
+    Args:
+        landmarks: crop coordinates, shape ``(B, 68, 2)``.
+        size: (height, width) of the maps, in cells.
+        stride: pixels to a cell.
+
+    Returns:
+        Shape ``(B, 9, h, w)``.
+    """
+    cells = _cell_centres(size, stride, landmarks)
+    pixels = landmarks * landmarks.new_tensor([size[1] * stride, size[0] * stride])
+    maps = []
+    for closed, indices in EDGES:
+        weights = torch.from_numpy(_curve(len(indices), closed)).to(landmarks)
+        curve = weights @ pixels[:, list(indices)]
+        distance = _distance(cells, curve[:, :-1], curve[:, 1:]).amin(-1)
+        maps.append(0.5 * (1.5 - distance).clamp(0, 1))
+    return torch.stack(maps, dim=1).view(len(landmarks), len(EDGES), *size)
+
+
+def _cell_centres(size: tuple[int, int], stride: int, like: Tensor) -> Tensor:
+    """The middle of each cell, in pixels of the crop, rows first, shape ``(h·w, 2)``."""
+    rows, columns = (torch.arange(count, device=like.device) * stride + (stride - 1) / 2 for count in size)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([x, y], dim=-1).flatten(0, 1).to(like)
+
+
+def _distance(points: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """From P points, ``(P, 2)``, to B sets of N pieces, each ``(B, N, 2)``: shape ``(B, P, N)``."""
+    along = end - start
+    from_start = points[:, None] - start[:, None]
+    length = along.square().sum(-1).clamp_min(1e-9)
+    share = ((from_start * along[:, None]).sum(-1) / length[:, None]).clamp(0, 1)
+    distance: Tensor = torch.linalg.vector_norm(from_start - share[..., None] * along[:, None], dim=-1)
+    return distance
+
+
+@lru_cache
+def _curve(count: int, closed: bool) -> npt.NDArray[np.float64]:
+    """Which mixtures of ``count`` points lie on the Catmull-Rom curve through them, shape ``(samples, count)``."""
+    identity = np.eye(count)
+    if closed:
+        padded = np.concatenate([identity[-1:], identity, identity[:2]])
+    else:  # beyond the ends the curve goes on straight
+        first, last = 2 * identity[:1] - identity[1:2], 2 * identity[-1:] - identity[-2:-1]
+        padded = np.concatenate([first, identity, last])
+    t = np.arange(_STEPS)[:, None, None] / _STEPS
+    before, start, end, after = (padded[k : len(padded) - 3 + k] for k in range(4))
+    pieces = 0.5 * (
+        2 * start
+        + t * (end - before)
+        + t**2 * (2 * before - 5 * start + 4 * end - after)
+        + t**3 * (3 * start - before - 3 * end + after)
+    )
+    return np.concatenate([pieces.transpose(1, 0, 2).reshape(-1, count), padded[-2:-1]])

@@ -1,0 +1,154 @@
+"""HRNet: a heatmap for each landmark, from a network that keeps a high resolution throughout.
+
+Wang, Sun, Cheng, Jiang, Deng, Zhao, Liu, Mu, Tan, Wang, Liu, Xiao: "Deep High-Resolution Representation Learning for
+Visual Recognition", TPAMI 2020 (HRNetV2-W18, section 7: facial landmark detection).
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.landmarkers.backbones import (
+    Backbone,
+    HRNetBranches,
+    Pretrained,
+    build_backbone,
+    hrnet_head,
+)
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, peak, soft_argmax
+from lightning_modules.landmarkers.losses import weighted_mean
+from lightning_modules.landmarkers.weights import Published, start_from
+
+PUBLISHED_HRNET = Published(
+    name="HRNet",
+    marker="transition1.0.0.weight",
+    renamed=((r"^(?!head\.)", "backbone.trunk."),),
+)
+
+OFFSET = 0.5
+"""Where in a heatmap's cell a landmark lies, in cells: published targets round down, published decoding adds a half."""
+
+
+class HRNet(Landmarker):
+    """HRNetV2-W18 for facial landmarks; its defaults are the published network (9.7 million parameters).
+
+    Four branches at strides 4 to 32 exchange what they see; their concatenation is mixed into one heatmap per landmark
+    at a quarter of the crop's side, trained towards a Gaussian around it.
+
+    Published landmarks are the highest cell moved a quarter of a cell towards its higher neighbour, which has no
+    gradient. The default reads the mean position around the highest cell instead, so that a method can train the
+    network through its landmarks; on exact heatmaps it is within 0.02 cells.
+
+    Args:
+        image_size: side of the crops, in pixels; a multiple of 32.
+        backbone: ``hrnet_w18`` for the published one, or any timm CNN with ``features_only`` under the same head.
+        pretrained: start the backbone from ImageNet weights: true for timm's (downloaded from its hub on first use),
+            ``package`` for those of an installed Python package (no download; EfficientNet-Lite0 only). Not used
+            where ``weights`` is given.
+        weights: file to start from: a state dict of this network, a Lightning checkpoint that holds one under
+            ``landmarker.``, or the published state dict.
+        feature_dim: channels of the feature map of a backbone other than ``hrnet_w18`` (whose map has 270).
+        sigma: standard deviation of the target Gaussians, in cells. The published program has 1 for 300W and 1.5 for
+            the other data sets; with 1, landmarks between cells are read 0.1 cells off.
+        estimate: ``soft`` for landmarks with a gradient, ``peak`` for the published ones without.
+        temperature: of the softmax around the highest cell (see :func:`soft_argmax`).
+        radius: how far around the highest cell it looks, in cells.
+        channels_last: run the backbone in that memory format, which is quicker for most on CPUs and tensor cores.
+
+    Raises:
+        ValueError: arguments that do not go together.
+        FileNotFoundError: ``weights`` does not exist.
+        WeightsError: ``weights`` does not fit or cannot be read.
+        RuntimeError: pretrained weights cannot be had.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 256,
+        backbone: str = "hrnet_w18",
+        pretrained: Pretrained = False,
+        weights: str | None = None,
+        feature_dim: int = 128,
+        sigma: float = 1.5,
+        estimate: Literal["soft", "peak"] = "soft",
+        temperature: float = 0.12,
+        radius: float = 4,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        if image_size % 32:
+            raise ValueError(f"image_size is {image_size}; expected a multiple of 32 (the backbone's coarsest stride).")
+        self.image_size, self.sigma, self.estimate = image_size, sigma, estimate
+        self.temperature, self.radius, self.channels_last = temperature, radius, channels_last
+        pretrained = False if weights else pretrained
+        self.backbone: Backbone
+        if backbone == "hrnet_w18":
+            self.backbone = HRNetBranches((1, 4, 3), pretrained)
+            feature_dim = self.backbone.channels
+        else:
+            self.backbone = build_backbone(backbone, feature_dim, pretrained)
+        self.head = hrnet_head(feature_dim, NUM_LANDMARKS)
+        # Heatmaps begin flat, as nearly all of a target is.
+        for name, parameter in self.head[-1].named_parameters():
+            nn.init.normal_(parameter, std=0.001 if name == "weight" else 0.0)
+        self.image_mean: Tensor
+        self.image_std: Tensor
+        self.register_buffer("image_mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("image_std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
+        if channels_last:
+            self.backbone.to(memory_format=torch.channels_last)
+        if weights:
+            start_from(self, weights, PUBLISHED_HRNET)
+
+    def forward(self, images: Tensor) -> LandmarkerOutput:
+        """Find the landmarks of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``).
+
+        Returns:
+            ``stages`` of shape ``(B, 1, 68, 2)`` and ``heatmaps`` of shape ``(B, 68, S/4, S/4)``.
+        """
+        return self.read(self.head(self.features(images)))
+
+    def features(self, images: Tensor) -> Tensor:
+        """The concatenated branches, shape ``(B, 270, S/4, S/4)`` (``feature_dim`` channels for other backbones)."""
+        return self._normalized_features((images - self.image_mean) / self.image_std)
+
+    def forward_normalized(self, images: Tensor) -> LandmarkerOutput:
+        """As :meth:`forward`, of images normalised with the backbone's mean and standard deviation."""
+        return self.read(self.head(self._normalized_features(images)))
+
+    def _normalized_features(self, images: Tensor) -> Tensor:
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.backbone(images)
+        return features
+
+    def read(self, heatmaps: Tensor) -> LandmarkerOutput:
+        """Landmarks from heatmaps of shape ``(B, 68, h, w)``, as ``estimate`` says."""
+        if self.estimate == "peak":
+            landmarks = peak(heatmaps, OFFSET)
+        else:
+            landmarks = soft_argmax(heatmaps, self.temperature, self.radius, OFFSET)
+        return LandmarkerOutput(stages=landmarks[:, None], heatmaps=heatmaps)
+
+    def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Mean squared error of the heatmaps, in units of a target's mean square: flat heatmaps score 1, exact ones 0.
+
+        The published loss is the mean over cells, of which nearly all are empty (a flat heatmap scores 0.0017). The
+        constant factor gives it a weight like that of other landmarkers' losses where a method sums several terms.
+
+        Args:
+            output: what :meth:`forward` returned.
+            target: crop coordinates, shape ``(B, 68, 2)``.
+            weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
+        """
+        assert output.heatmaps is not None, "HRNet's output has heatmaps"
+        heatmaps = output.heatmaps.float()
+        size = (heatmaps.shape[-2], heatmaps.shape[-1])
+        wanted = gaussian_heatmaps(target.float(), size, self.sigma, OFFSET)
+        # A Gaussian's square integrates to πσ².
+        errors = (heatmaps - wanted).square().sum((-1, -2)) / (math.pi * self.sigma**2)
+        return weighted_mean(errors.mean(1), weight)
