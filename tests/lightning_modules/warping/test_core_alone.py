@@ -36,6 +36,11 @@ for gradient in (warping.Sobel(), warping.SpatialGradient(), warping.Laplacian()
     loss = warping.GradientMSE(gradient)(warped, stylised, mask) + warping.GradientNCC(gradient)(warped, stylised, mask)
     loss.sum().backward(retain_graph=True)
 assert points.grad.isfinite().all()
+objective = warping.WarperObjective(pairing=warping.SimilarPose(), learned=warping.LearnedField(), coarse=9)
+terms = objective(photo, torch.rand(2, 68, 2), stylised, points)
+assert sorted(terms.order.tolist()) == [0, 1]
+(terms.image + terms.landmarks).sum().backward()
+assert all(parameter.grad.isfinite().all() for parameter in objective.parameters())
 for closed in ("lightning", "torchvision", "cv2", "datamodules"):
     try:
         __import__(closed)

@@ -1,0 +1,154 @@
+"""γ learned beside the landmarker under the method: who steps it, when, and that it lives in the checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from datamodules.faces import TrainBatch
+from lightning_modules.methods import FaceWarping
+from lightning_modules.methods.face_warping import PROXIMAL, WARPER
+from lightning_modules.methods.pseudo import PseudoLandmarks
+from lightning_modules.warping import LearnedField, SimilarPose, WarperObjective
+from tests.lightning_modules.methods.running import STEPS, Watch, fit, weights
+from tests.lightning_modules.methods.small import SIZE, LinearLandmarker, face_batch, shapes, silent, smooth_images
+
+OPTIONS: dict[str, Any] = {
+    "warper_epochs": 1,
+    "proximal_epochs": 1,
+    "warper_learning_rate": 1e-4,
+    "proximal_learning_rate": 1e-3,
+    "gamma_learning_rate": 3e-2,
+}
+
+
+def make(**options: Any) -> FaceWarping:
+    torch.manual_seed(0)
+    objective = WarperObjective(pairing=SimilarPose(), learned=LearnedField(hidden=8))
+    return FaceWarping(LinearLandmarker(), objective, **{**OPTIONS, **options})
+
+
+def gamma(method: FaceWarping) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in method.warper.parameters()]).clone()
+
+
+@pytest.mark.parametrize(("optimization", "holder"), [("alternating", WARPER), ("joint", PROXIMAL)])
+def test_gamma_goes_with_the_steps_that_warp(optimization: str, holder: int) -> None:
+    method = make(optimization=optimization)
+    optimizers = method.configure_optimizers()
+    for which, rate in ((WARPER, 1e-4), (PROXIMAL, 1e-3)):
+        first, *rest = optimizers[which].param_groups
+        assert set(first["params"]) == set(method.landmarker.parameters())
+        assert first["lr"] == rate
+        assert [group["lr"] for group in rest] == ([3e-2] if which == holder else [])
+    assert set(optimizers[holder].param_groups[1]["params"]) == set(method.warper.parameters())
+
+
+def test_its_learning_rate_is_the_warpers_if_none_is_given() -> None:
+    optimizer = make(gamma_learning_rate=None).configure_optimizers()[WARPER]
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-4, 1e-4]
+
+
+def test_parameters_that_are_frozen_are_not_learned() -> None:
+    method = make()
+    method.warper.requires_grad_(False)
+    assert method.gamma == []
+    assert [len(optimizer.param_groups) for optimizer in method.configure_optimizers()] == [1, 1]
+
+
+@pytest.mark.parametrize("gradient_through_warp", [True, False])
+@pytest.mark.parametrize("phase", ["warper", "proximal", "joint"])
+def test_every_parameter_is_on_the_graph_of_every_phase(
+    phase: str, gradient_through_warp: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What plain ddp asks for: it waits for the gradient of each of them."""
+    method = make().double()
+    method.warper.gradient_through_warp = gradient_through_warp
+    silent(method)
+    method.pseudo = PseudoLandmarks((shapes(3, seed=5) * SIZE).float(), torch.ones(3))
+    monkeypatch.setattr(FaceWarping, "phase", phase)
+    steps: list[int] = []
+
+    def step(loss: Tensor, which: int) -> None:
+        loss.backward()
+        steps.append(which)
+
+    monkeypatch.setattr(method, "_step", step)
+    source, target = face_batch(smooth_images(3, seed=1), shapes(3)), face_batch(smooth_images(3, seed=2))
+    method.training_step(TrainBatch(source, target), 0)
+    assert [name for name, p in method.named_parameters() if p.grad is None] == []
+    assert steps == [WARPER if phase == "warper" else PROXIMAL]
+    gradients = torch.cat([p.grad.flatten() for p in method.gamma if p.grad is not None])
+    assert bool(gradients.any()) == (phase != "proximal")
+
+
+def test_the_warper_phase_moves_gamma_and_the_proximal_phase_leaves_it(tmp_path: Path) -> None:
+    method = make()
+    start, watch = gamma(method), Watch(lambda m: (m.phase, gamma(m), weights(m.landmarker)))
+    trainer = fit(method, tmp_path, 3, watch)
+    assert [phase for phase, _, _ in watch.seen] == ["warper"] * STEPS + ["proximal"] * STEPS + ["warper"] * STEPS
+    seen = [values for _, values, _ in watch.seen]
+    assert not torch.equal(seen[STEPS - 1], start)
+    for values in seen[STEPS : 2 * STEPS]:
+        assert torch.equal(values, seen[STEPS - 1])
+    assert not torch.equal(seen[-1], seen[STEPS - 1])
+    assert not torch.equal(watch.seen[STEPS][2], watch.seen[STEPS - 1][2])
+    # With γ the landmark-warping error is more than rounding, and folds are reported.
+    assert float(trainer.callback_metrics["train/landmark_warping_error"]) > 1e-6
+    assert 0 <= float(trainer.callback_metrics["train/folded"]) <= 1
+
+
+def test_joint_steps_move_gamma_at_its_own_rate(tmp_path: Path) -> None:
+    ends = []
+    for rate in (0.0, 1e-3):
+        method = make(optimization="joint", gamma_learning_rate=rate, schedule="cosine")
+        start = gamma(method)
+        fit(method, tmp_path, 1)
+        ends.append((gamma(method) - start).abs().max())
+    assert ends[0] == 0
+    assert 0 < ends[1] <= 1.01e-3 * STEPS  # Adam's step is at most its rate
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # that is what resuming means
+def test_gamma_and_its_adam_come_back_from_the_checkpoint(tmp_path: Path) -> None:
+    whole = make()
+    fit(whole, tmp_path / "whole", 3)
+
+    class Stop(Callback):
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            trainer.should_stop = True
+
+    saved = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    first = make()
+    fit(first, tmp_path / "first", 3, Stop(), saved)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    kept = {name: value for name, value in state.items() if name.startswith("warper.")}
+    assert kept.keys() == {f"warper.{name}" for name, _ in first.warper.named_parameters()}
+    assert torch.equal(torch.cat([value.flatten() for value in kept.values()]), gamma(first))
+    resumed = make()
+    fit(resumed, tmp_path / "second", 3, saved, resume=tmp_path / "last.ckpt")
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_the_closed_form_has_nothing_to_keep() -> None:
+    method = FaceWarping(LinearLandmarker(), WarperObjective(pairing=SimilarPose()), **OPTIONS)
+    assert method.gamma == []
+    assert [name for name in method.state_dict() if name.startswith("warper")] == []
+
+
+def test_folding_is_logged_as_the_share_of_the_fields_that_fold() -> None:
+    method = FaceWarping(LinearLandmarker(), WarperObjective(), **OPTIONS).double().eval()
+    logged = silent(method)
+    labels = method.landmarker(smooth_images(2, seed=2)).landmarks.detach()
+    for crossed in (False, True):
+        if crossed:
+            labels[0, [36, 45]] = labels[0, [45, 36]]
+        source, target = face_batch(smooth_images(2, seed=1), labels), face_batch(smooth_images(2, seed=2))
+        method.warper_loss(source, target)
+        folded = method.warp(source, target)[0].folded
+        assert logged["train/folded"] == pytest.approx(float(folded.mean()))
+        assert (folded > 0).tolist() == [crossed, False]
