@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -132,6 +133,21 @@ def test_gamma_and_its_adam_come_back_from_the_checkpoint(tmp_path: Path) -> Non
     resumed = make()
     fit(resumed, tmp_path / "second", 3, saved, resume=tmp_path / "last.ckpt")
     assert torch.equal(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_yaml_chooses_pairing_and_field(learned: bool) -> None:
+    room = "lightning_modules.warping"
+    field = {"class_path": f"{room}.LearnedField", "init_args": {"hidden": 16, "max_offset": 0.02}}
+    options = {"pairing": {"class_path": f"{room}.SimilarPose"}, "learned": field if learned else None}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(WarperObjective, "warper")
+    given = {"warper": {"class_path": f"{room}.WarperObjective", "init_args": {**options, "border_anchors": 3}}}
+    objective = parser.instantiate_classes(parser.parse_object(given)).warper
+    assert isinstance(objective.pairing, SimilarPose)
+    assert objective.border_anchors == 3
+    assert (objective.learned is not None) == learned
+    assert not learned or objective.learned.max_offset == 0.02
 
 
 def test_the_closed_form_has_nothing_to_keep() -> None:
