@@ -94,15 +94,14 @@ def cubic_upsample(nodes: Tensor, size: int) -> Tensor:
 
     Args:
         nodes: the field at ``N × N`` nodes spaced ``(size - 1) / (N - 3)`` pixels apart, of which the outermost ring
-            lies one spacing outside the image (see :func:`node_positions`), shape ``(B, N, N, C)``.
+            lies one spacing outside the image (see :func:`node_positions`), shape ``(B, C, N, N)``.
         size: side of the result in pixels.
 
     Returns:
-        The field at every pixel, shape ``(B, size, size, C)``.
+        The field at every pixel, shape ``(B, C, size, size)``.
     """
-    weights = _catmull_rom(size, nodes.shape[1] - 2, nodes)
-    rows_done = torch.einsum("sn,bnmc->bsmc", weights, nodes)
-    return torch.einsum("tm,bsmc->bstc", weights, rows_done)
+    weights = _catmull_rom(size, nodes.shape[-1] - 2, nodes)
+    return weights @ (nodes @ weights.mT)
 
 
 def node_positions(size: int, coarse: int, like: Tensor) -> Tensor:

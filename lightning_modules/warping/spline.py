@@ -18,11 +18,8 @@ import torch
 from torch import Tensor
 
 from lightning_modules.warping.field import Padding, cubic_upsample, node_positions, warp_image
-from lightning_modules.warping.frames import mesh, pixel_grid
-
-_SIGN: Final = {1: -1.0, 2: 1.0, 3: 1.0, 4: -1.0}
-"""Sign of each order's kernel, such that the system is positive definite for coefficients orthogonal to polynomials of
-the degree that order needs (Wendland, Scattered Data Approximation, ch. 8)."""
+from lightning_modules.warping.frames import mesh
+from lightning_modules.warping.kernels import SIGN, kernel, kernel_sum_on_grid, squared_distances
 
 _CLOSE: Final = 1e-3
 """Source points closer than this, in half-extents of the points (about 0.1 px), are told apart only in part, and so are
@@ -120,8 +117,8 @@ class PolyharmonicSpline:
         with torch.autocast(points.device.type, enabled=False):
             points = points.double().clamp(-_LARGEST, _LARGEST)
             local = (points - self.shift) / self.scale
-            kernel = _kernel(_squared_distances(local, self.centres), self.order, self.scale)
-            displacement = kernel @ self.coefficients + self.affine[:, :1] + local @ self.affine[:, 1:]
+            values = kernel(squared_distances(local, self.centres), self.order, self.scale)
+            displacement = values @ self.coefficients + self.affine[:, :1] + local @ self.affine[:, 1:]
             return (points + displacement).to(self.dtype)
 
     def grid(self, size: int, coarse: int | None = 65) -> Tensor:
@@ -140,12 +137,25 @@ class PolyharmonicSpline:
         """
         if coarse is not None and coarse < 2:
             raise ValueError(f"coarse is {coarse}; give at least 2 nodes, or None to evaluate at every pixel.")
-        if coarse is None or coarse + 2 >= size:
-            pixels = pixel_grid(size, self.shift.device, torch.float64).view(1, -1, 2)
-            return self.evaluate(pixels).view(-1, size, size, 2)
-        nodes = mesh(node_positions(size, coarse, self.shift)).view(1, -1, 2)
         with torch.autocast(self.shift.device.type, enabled=False):
-            return cubic_upsample(self.evaluate(nodes).view(-1, coarse + 2, coarse + 2, 2), size)
+            if coarse is None or coarse + 2 >= size:
+                field = self._on_mesh(torch.arange(size, device=self.shift.device, dtype=self.shift.dtype) / size)
+            else:
+                field = cubic_upsample(self._on_mesh(node_positions(size, coarse, self.shift)), size)
+            return field.permute(0, 2, 3, 1)
+
+    def _on_mesh(self, positions: Tensor) -> Tensor:
+        """The field at every (x, y) of the positions, shape ``(N,)``, along either axis; shape ``(B, 2, N, N)``."""
+        # In crop units, only shifted, so that the kernel's logarithm needs no unit of its own.
+        across = (positions - self.shift[..., 0]).contiguous()
+        down = (positions - self.shift[..., 1]).contiguous()
+        coefficients = self.coefficients / self.scale**self.order
+        bent = kernel_sum_on_grid(across, down, self.centres * self.scale, coefficients, self.order)
+        constant, along_x, along_y = self.affine[..., None].unbind(1)
+        columns = constant + along_x * (across / self.scale[..., 0])[:, None]
+        rows = along_y * (down / self.scale[..., 0])[:, None]
+        identity = mesh(positions).permute(2, 0, 1)
+        return (bent + columns[:, :, None] + rows[..., None] + identity).to(self.dtype)
 
     def warp(self, image: Tensor, coarse: int | None = 65, padding_mode: Padding = "border") -> Tensor:
         """Warp photos onto the stylised faces: ``warped(x) = photo(w(x))``.
@@ -169,7 +179,7 @@ def _check(source: Tensor, target: Tensor, order: int, smoothing: float, border_
             f"source_points are {tuple(source.shape)} and target_points {tuple(target.shape)}; "
             "both must be (B, K, 2) with K ≥ 1."
         )
-    if order not in _SIGN:
+    if order not in SIGN:
         raise ValueError(f"order is {order}; the kernels are of order 1, 2 (thin plate), 3 and 4.")
     if not 0 <= smoothing < float("inf"):
         raise ValueError(f"smoothing is {smoothing}; it must be finite and at least 0.")
@@ -187,31 +197,14 @@ def _with_anchors(points: Tensor, per_side: int) -> Tensor:
     return torch.cat([points, torch.stack([x, y], dim=-1).expand(len(points), -1, -1)], dim=1)
 
 
-def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Shapes ``(B, N, 2)`` and ``(B, K, 2)`` to ``(B, N, K)``; by differences, as |a|² - 2ab + |b|² cancels."""
-    dx = a[..., None, 0] - b[..., None, :, 0]
-    dy = a[..., None, 1] - b[..., None, :, 1]
-    return dx * dx + dy * dy
-
-
-def _kernel(squared: Tensor, order: int, scale: Tensor) -> Tensor:
-    """φ(scale · r) / scale^k from r². Value and gradient are 0 at r = 0 (the clamp cuts the gradient there)."""
-    squared = squared.clamp_min(torch.finfo(squared.dtype).tiny)
-    if order % 2:
-        value = squared.sqrt() if order == 1 else squared * squared.sqrt()
-    else:
-        value = (squared if order == 2 else squared * squared) * (0.5 * squared.log() + scale.log())
-    return _SIGN[order] * value
-
-
 def _system(centres: Tensor, order: int, scale: Tensor, smoothing: float) -> Tensor:
     """The matrix of the linear system, shape ``(B, K + 3, K + 3)``."""
-    squared = _squared_distances(centres, centres)
+    squared = squared_distances(centres, centres)
     smoothing_here = torch.maximum(_point_ridge(squared.detach(), order), smoothing / scale.squeeze(2) ** order)
-    kernel = _kernel(squared, order, scale) + torch.diag_embed(smoothing_here)
+    smoothed = kernel(squared, order, scale) + torch.diag_embed(smoothing_here)
     affine = torch.cat([torch.ones_like(centres[..., :1]), centres], dim=2)
     corner = torch.diag_embed(-_affine_ridge(centres.detach()))
-    return torch.cat([torch.cat([kernel, affine], dim=2), torch.cat([affine.mT, corner], dim=2)], dim=1)
+    return torch.cat([torch.cat([smoothed, affine], dim=2), torch.cat([affine.mT, corner], dim=2)], dim=1)
 
 
 def _point_ridge(squared: Tensor, order: int) -> Tensor:

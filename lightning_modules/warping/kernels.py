@@ -1,0 +1,166 @@
+"""The kernels of polyharmonic splines, φ(r) = ± r^k or ± r^k log r, and sums of them over a grid in little memory.
+
+Everything here is in one frame, whatever its unit: points, centres and grids are shifted and scaled by the caller.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+SIGN: Final = {1: -1.0, 2: 1.0, 3: 1.0, 4: -1.0}
+"""Sign of each order's kernel, such that the system is positive definite for coefficients orthogonal to polynomials of
+the degree that order needs (Wendland, Scattered Data Approximation, ch. 8)."""
+
+_FACTOR: Final = {1: -1.0, 2: 0.5, 3: 1.0, 4: -0.5}
+"""What multiplies r, r² log r², r³, r⁴ log r² in each order's kernel: the sign, and half the square's logarithm."""
+
+_PIECE_ON_CPU: Final = 2**18
+"""Kernel values computed at a time: what stays in the cache (2 MiB in float64; 2 to 3 times as fast as all at once)."""
+_PIECE: Final = 2**24
+"""The same on other devices, where starting each piece is the dear part: 128 MiB in float64."""
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Shapes ``(B, N, 2)`` and ``(B, K, 2)`` to ``(B, N, K)``; by differences, as |a|² - 2ab + |b|² cancels."""
+    dx = a[..., None, 0] - b[..., None, :, 0]
+    dy = a[..., None, 1] - b[..., None, :, 1]
+    return dx * dx + dy * dy
+
+
+def kernel(squared: Tensor, order: int, unit: Tensor) -> Tensor:
+    """φ(unit · r) / unit^k from r².
+
+    Args:
+        squared: r², any shape.
+        order: k, 1 to 4.
+        unit: what 1 is in the unit that the logarithm is to see, a shape that broadcasts.
+
+    Returns:
+        Shape of ``squared``. Value and gradient are 0 at r = 0 (the clamp cuts the gradient there).
+    """
+    squared = squared.clamp_min(torch.finfo(squared.dtype).tiny)
+    if order % 2:
+        value = squared.sqrt() if order == 1 else squared * squared.sqrt()
+    else:
+        value = (squared if order == 2 else squared * squared) * (0.5 * squared.log() + unit.log())
+    return SIGN[order] * value
+
+
+def kernel_sum_on_grid(x: Tensor, y: Tensor, centres: Tensor, coefficients: Tensor, order: int) -> Tensor:
+    """Σₖ cₖ φ(|(x, y) - sₖ|) at every node of a grid; differentiable, twice too, in centres and coefficients.
+
+    Neither pass keeps or makes the B·M·N·K kernel values at once: a backward pass computes them again, piece by piece.
+    (With ``create_graph=True`` it does keep them.)
+
+    Args:
+        x: the columns' positions, shape ``(B, N)``; they get no gradient.
+        y: the rows' positions, shape ``(B, M)``; they get no gradient.
+        centres: sₖ, shape ``(B, K, 2)``.
+        coefficients: cₖ, shape ``(B, K, 2)``.
+        order: k of the kernel, 1 to 4.
+
+    Returns:
+        Shape ``(B, 2, M, N)``.
+    """
+    result: Tensor = _KernelSumOnGrid.apply(x, y, centres, coefficients, order)
+    return result
+
+
+class _KernelSumOnGrid(Function):
+    """Kernel values by piece, shapes ``(b, K, m, N)``: on a grid, r² is a sum of a row's and a column's part."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, centres: Tensor, coefficients: Tensor, order: int) -> Tensor:
+        ctx.save_for_backward(x, y, centres, coefficients)
+        ctx.order = order
+        dx, dy = _offsets(x, y, centres)
+        across, down = _squares(dx, dy)
+        result = x.new_empty(len(x), 2, y.shape[1], x.shape[1])
+        weights = _FACTOR[order] * coefficients.mT
+        for faces, rows in _pieces(across, down):
+            squared = across[faces, :, None] + down[faces, :, rows, None]
+            values = _value(squared, _root_or_logarithm(squared, order), order)
+            result[faces, :, rows] = (weights[faces] @ values.flatten(2)).view(-1, 2, *values.shape[2:])
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        x, y, centres, coefficients = ctx.saved_tensors
+        order: int = ctx.order
+        if torch.is_grad_enabled():  # a gradient of the gradient is wanted: leave it to autograd
+            value = _plain_sum(x, y, centres, coefficients, order)
+            wanted = [t for t in (centres, coefficients) if t.requires_grad]
+            found = iter(torch.autograd.grad(value, wanted, gradient, create_graph=True))
+            return None, None, *(next(found) if t.requires_grad else None for t in (centres, coefficients)), None
+        dx, dy = _offsets(x, y, centres)
+        across, down = _squares(dx, dy)
+        to_coefficients = torch.zeros_like(coefficients)
+        to_x, to_y = torch.zeros_like(dx), torch.zeros_like(dy)
+        gradient = _FACTOR[order] * gradient
+        for faces, rows in _pieces(across, down):
+            arriving = gradient[faces, :, rows].flatten(2)
+            squared = across[faces, :, None] + down[faces, :, rows, None]
+            shared = _root_or_logarithm(squared, order)
+            to_coefficients[faces] += _value(squared, shared, order).flatten(2) @ arriving.mT
+            slope = _slope(squared, shared, order)
+            slope *= (coefficients[faces] @ arriving).view_as(slope)
+            to_x[faces] += slope.sum(2)
+            to_y[faces, :, rows] += slope.sum(3)
+        # By offsets and not by positions, which would cancel where a node all but coincides with a centre.
+        to_centres = -2 * torch.stack([(to_x * dx).sum(2), (to_y * dy).sum(2)], dim=2)
+        return None, None, to_centres, to_coefficients, None
+
+
+def _offsets(x: Tensor, y: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """From centres to columns and rows, shapes ``(B, K, N)`` and ``(B, K, M)``."""
+    return x[:, None] - centres[..., 0, None], y[:, None] - centres[..., 1, None]
+
+
+def _squares(dx: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+    """Whose sums are r², never 0, so that the logarithm is finite (see :func:`kernel`)."""
+    return dx.square().clamp_min(torch.finfo(dx.dtype).tiny), dy.square()
+
+
+def _pieces(across: Tensor, down: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Faces and rows to compute at a time, so that no piece has more values than the device's limit or than a row."""
+    batch, count, rows = down.shape
+    row = count * across.shape[2]
+    limit = _PIECE_ON_CPU if across.device.type == "cpu" else _PIECE
+    many = max(1, limit // (row * rows))
+    high = max(1, min(rows, limit // (row * many)))
+    for first in range(0, batch, many):
+        for top in range(0, rows, high):
+            yield slice(first, first + many), slice(top, top + high)
+
+
+def _root_or_logarithm(squared: Tensor, order: int) -> Tensor:
+    """The dear part of the kernel, which its value and its slope share: r, or log r² for even orders."""
+    return squared.sqrt() if order % 2 else squared.log()
+
+
+def _value(squared: Tensor, shared: Tensor, order: int) -> Tensor:
+    """φ over its constant factor. Overwrites ``squared``, but for order 4, whose slope needs it."""
+    if order == 1:
+        return shared
+    return (squared if order < 4 else squared.square()).mul_(shared)
+
+
+def _slope(squared: Tensor, shared: Tensor, order: int) -> Tensor:
+    """dφ/d(r²) over the same factor. Overwrites ``shared``, so it comes after the value has been used."""
+    if order == 1:
+        return 0.5 / shared
+    if order == 3:
+        return shared.mul_(1.5)
+    return shared.add_(1) if order == 2 else shared.mul_(2).add_(1).mul_(squared)
+
+
+def _plain_sum(x: Tensor, y: Tensor, centres: Tensor, coefficients: Tensor, order: int) -> Tensor:
+    """:func:`kernel_sum_on_grid` as one formula that autograd can differentiate any number of times."""
+    dx, dy = _offsets(x, y, centres)
+    squared = dx.square()[:, :, None] + dy.square()[..., None]
+    values = kernel(squared, order, x.new_ones(()))
+    return torch.einsum("bkc,bkmn->bcmn", coefficients, values)
