@@ -1,7 +1,8 @@
 """Image gradients for the warping losses: one call for each, images in, gradient images out.
 
 A photo and a stylised face differ in colour but share edges; that is why eq. 3 of the paper compares their gradients.
-The operators are kornia's. All of them are differentiable, with a finite gradient on flat colour.
+The operators are kornia's. All of them have a finite gradient everywhere, on flat colour as well; all but
+:class:`Canny` are smooth functions of the image.
 """
 
 from abc import ABC, abstractmethod
@@ -31,7 +32,7 @@ class ImageGradient(nn.Module, ABC):
             image: values in [0, 1], shape ``(B, C, S, S)``, C = 3 or 1.
 
         Returns:
-            Shape ``(B, G, S, S)``; G is 1 if ``grey``, else C (twice that for a gradient kept as a vector).
+            Shape ``(B, G, S, S)``; G is 1 if ``grey``, else C (two or three times that for derivatives kept apart).
 
         Raises:
             ValueError: the image has not 1 or 3 channels.
@@ -68,14 +69,19 @@ class Sobel(ImageGradient):
 
 
 class SpatialGradient(ImageGradient):
-    """First derivatives along x and y, or their magnitude.
+    """First or second derivatives along x and y, or their magnitude.
 
     Args:
         grey: see :class:`ImageGradient`.
         mode: ``sobel`` (3×3) or ``diff`` (central differences).
         magnitude: return ``sqrt(dx² + dy² + eps)``; otherwise the vector, which tells a dark-to-light edge from a
-            light-to-dark one.
+            light-to-dark one. Of second derivatives, ``sqrt(dxx² + 2 dxy² + dyy² + eps)``, the Frobenius norm of the
+            Hessian, which does not change when the image is turned.
         eps: keeps the magnitude differentiable on flat colour.
+        order: 1 for the slope; 2 for the slope's slope, which peaks on lines instead of edges.
+
+    Raises:
+        ValueError: ``order`` is neither 1 nor 2.
     """
 
     def __init__(
@@ -84,32 +90,54 @@ class SpatialGradient(ImageGradient):
         mode: Literal["sobel", "diff"] = "sobel",
         magnitude: bool = True,
         eps: float = 1e-6,
+        order: Literal[1, 2] = 1,
     ) -> None:
         super().__init__(grey)
-        self.mode, self.magnitude, self.eps = mode, magnitude, eps
+        if order not in (1, 2):
+            raise ValueError(f"order is {order}; expected 1 or 2.")
+        self.mode, self.magnitude, self.eps, self.order = mode, magnitude, eps, order
 
     def gradient(self, image: Tensor) -> Tensor:
-        """Magnitude, shape ``(B, C, S, S)``, or all channels' (dx, dy), shape ``(B, 2C, S, S)``."""
-        vector: Tensor = kornia.filters.spatial_gradient(image, mode=self.mode)
+        """Magnitude, shape ``(B, C, S, S)``, or all channels' derivatives.
+
+        These are (dx, dy), shape ``(B, 2C, S, S)``, or (dxx, dxy, dyy), shape ``(B, 3C, S, S)``.
+        """
+        vector = self._derivatives(image)
+        times = [1.0, 1.0]
+        if self.order == 2:
+            # Not kornia's own second order: its sign and scale differ between 0.8 and 0.9.
+            along_x, along_y = (self._derivatives(first) for first in vector.unbind(dim=2))
+            vector = torch.cat([along_x, along_y[:, :, 1:]], dim=2)
+            times = [1.0, 2.0, 1.0]
         if self.magnitude:
-            return (vector.square().sum(dim=2) + self.eps).sqrt()
+            squares = vector.square() * vector.new_tensor(times)[:, None, None]
+            return (squares.sum(dim=2) + self.eps).sqrt()
         return vector.flatten(1, 2)
+
+    def _derivatives(self, image: Tensor) -> Tensor:
+        vector: Tensor = kornia.filters.spatial_gradient(image, mode=self.mode)
+        return vector
 
 
 class Laplacian(ImageGradient):
-    """The Laplacian, signed: the sum of second derivatives.
+    """The Laplacian, signed: the sum of second derivatives, scaled so that the kernel's absolute sum is 1.
 
     Args:
         grey: see :class:`ImageGradient`.
         kernel_size: side of the kernel in pixels, odd.
+
+    Raises:
+        ValueError: ``kernel_size`` is even or below 3.
     """
 
     def __init__(self, grey: bool = True, kernel_size: int = 3) -> None:
         super().__init__(grey)
+        if kernel_size < 3 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is {kernel_size}; expected an odd number from 3.")
         self.kernel_size = kernel_size
 
     def gradient(self, image: Tensor) -> Tensor:
-        """Laplacian per channel, shape ``(B, C, S, S)``."""
+        """Laplacian per channel, shape ``(B, C, S, S)``; at 3×3, 3/16 of the sum of second derivatives."""
         laplacian: Tensor = kornia.filters.laplacian(image, self.kernel_size)
         return laplacian
 
@@ -117,15 +145,25 @@ class Laplacian(ImageGradient):
 class Canny(ImageGradient):
     """Gradient magnitude on Canny's edges, 0 off them. The gradient flows through the magnitude, not the edge map.
 
+    The edge map is a step function of the image: an edge pixel comes or goes at once, where its neighbour becomes the
+    steeper or a threshold is crossed. A loss on it jumps there. Between jumps its gradient only changes the slope of
+    the edges there are, and is zero off them: it does not know that an edge could move to the next pixel. It is here
+    to be compared; the other operators of this file do not jump.
+
     Args:
         grey: see :class:`ImageGradient`.
         low_threshold: a pixel above this is an edge if it is connected to one above ``high_threshold``. In units of
-            Sobel's unnormalised magnitude, eight times the slope per pixel.
+            Sobel's unnormalised magnitude, eight times the slope per pixel, after a Gaussian blur of 1 pixel.
         high_threshold: a pixel above this is an edge.
+
+    Raises:
+        ValueError: not 0 < ``low_threshold`` ≤ ``high_threshold``.
     """
 
     def __init__(self, grey: bool = True, low_threshold: float = 0.1, high_threshold: float = 0.2) -> None:
         super().__init__(grey)
+        if not 0 < low_threshold <= high_threshold:
+            raise ValueError(f"thresholds are {low_threshold} and {high_threshold}; expected 0 < low ≤ high.")
         self.low_threshold, self.high_threshold = low_threshold, high_threshold
 
     def gradient(self, image: Tensor) -> Tensor:
