@@ -188,10 +188,11 @@ def _correlation(a: Tensor, b: Tensor, mask: Tensor, eps: float = 1e-8) -> Tenso
 def landmark_warping_error(spline: PolyharmonicSpline, predicted: Tensor, photo: Tensor) -> Tensor:
     """How far w_γ takes the predicted landmarks from the photo's: the third term of eq. 3.
 
-    Zero, up to rounding, for a spline that interpolates (λ = 0); it has something to say for λ > 0.
+    Zero, up to rounding, for a spline that interpolates these (λ = 0); it has something to say for λ > 0, and where the
+    spline was fitted to other points than the photo's (``LearnedField``).
 
     Args:
-        spline: the field, fitted from ``predicted`` to ``photo``.
+        spline: the field, fitted from ``predicted`` to ``photo`` or points near it.
         predicted: landmarks on the stylised face, crop coordinates, shape ``(B, K, 2)``.
         photo: the photo's landmarks, crop coordinates, shape ``(B, K, 2)``.
 
