@@ -12,6 +12,8 @@ from datamodules.ibug68 import CLOSED_PARTS, NUM_LANDMARKS, PARTS
 EDGES = tuple((name in CLOSED_PARTS, tuple(part)) for name, part in PARTS.items())
 """Each facial edge's landmarks, and whether the last joins the first: as published, the parts of iBUG-68."""
 
+_WIDTH = 1.25
+"""Of a curve, in pixels of the crop: OpenCV's lines are a pixel wider than asked for, 5 for 4 at four times the size."""
 _STEPS = 4
 """Straight pieces that a curve has from one landmark to the next."""
 
@@ -27,9 +29,9 @@ def edge_membership() -> Tensor:
 def edge_maps(landmarks: Tensor, size: tuple[int, int], stride: int = 4) -> Tensor:
     """Draw a smooth curve through the landmarks of each facial edge.
 
-    The curve is a pixel of the crop wide, and a cell takes the mean of the four pixels at its centre. So a cell is at
-    most 1/2, where the curve runs through its middle, and 0 where it passes more than 1.5 pixels away; that is what the
-    published program's drawing at full size and reduction to a quarter come to.
+    A cell is the share of the four pixels at its centre that the curve covers: at most 5/8, where it runs through the
+    cell's middle, and 0 where it passes more than 1 5/8 pixels away. That is what the published program's drawing at
+    full size and reduction to a quarter come to.
 
     Args:
         landmarks: crop coordinates, shape ``(B, 68, 2)``.
@@ -46,7 +48,7 @@ def edge_maps(landmarks: Tensor, size: tuple[int, int], stride: int = 4) -> Tens
         weights = torch.from_numpy(_curve(len(indices), closed)).to(landmarks)
         curve = weights @ pixels[:, list(indices)]
         distance = _distance(cells, curve[:, :-1], curve[:, 1:]).amin(-1)
-        maps.append(0.5 * (1.5 - distance).clamp(0, 1))
+        maps.append((1 + _WIDTH / 2 - distance).clamp(0, _WIDTH) / 2)
     return torch.stack(maps, dim=1).view(len(landmarks), len(EDGES), *size)
 
 
