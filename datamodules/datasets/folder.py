@@ -63,6 +63,8 @@ class FolderDataModule(FaceDataModule):
         holdout: share of the labelled images to hold out of training for testing, in [0, 1); used where neither the
             folder has a test split nor ``test_root`` is given.
         seed: which images are held out. The choice depends on this and on the files' names, not on the machine.
+        limit: use at most so many training faces, spread evenly over the names in order (for quick trials); None uses
+            all.
     """
 
     def __init__(
@@ -73,13 +75,16 @@ class FolderDataModule(FaceDataModule):
         on_error: OnError = "raise",
         holdout: float = 0.0,
         seed: int = 0,
+        limit: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= holdout < 1:
             raise ValueError(f"holdout is {holdout}; give a share of the labelled images, at least 0 and below 1.")
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit}; give at least 1 training face, or None for all.")
         self.root, self.figure, self.on_error = Path(root).expanduser(), name, on_error
         self.test_root = None if test_root is None else Path(test_root).expanduser()
-        self.holdout, self.seed = holdout, seed
+        self.holdout, self.seed, self.limit = holdout, seed, limit
 
     def train_faces(self) -> FileFaces:
         """The training split, or all images where there is no split; labelled where landmarks are there.
@@ -89,6 +94,8 @@ class FolderDataModule(FaceDataModule):
         """
         train = self._split().train
         require_split(self.root, "training", train)
+        if self.limit is not None and self.limit < len(train):
+            train = [train[i * len(train) // self.limit] for i in range(self.limit)]
         lacking = sum(not entry.landmark_file for entry in train)
         if 0 < lacking < len(train):
             message = "%s: %d of %d training images have no landmarks; a target may lack them, a source may not"

@@ -151,6 +151,16 @@ def test_holdout_out_of_range(tmp_path: Path, holdout: float) -> None:
         FolderDataModule(str(tmp_path), holdout=holdout)
 
 
+def test_limit_spreads_over_the_names_and_spares_the_test(tmp_path: Path) -> None:
+    write_folder(tmp_path, 10)
+    module = FolderDataModule(str(tmp_path), limit=4)
+    assert [path.stem for path in module.train_faces().paths] == ["face000", "face002", "face005", "face007"]
+    assert len(module.test_faces()) == 10
+    assert len(FolderDataModule(str(tmp_path), limit=99).train_faces()) == 10
+    with pytest.raises(ValueError, match="limit is 0; give at least 1"):
+        FolderDataModule(str(tmp_path), limit=0)
+
+
 def test_test_root(tmp_path: Path) -> None:
     write_folder(tmp_path / "photos", 4, prefix="a")
     write_folder(tmp_path / "drawings", 3, prefix="b")
