@@ -13,8 +13,13 @@ from torch import Tensor, nn
 
 Pretrained = bool | Literal["package"]
 
-STAGES = (0, 1, 2, 3)
-"""Stages of a timm network that are compared unless others are asked for: of most, strides 2 to 16."""
+STAGES = (1, 2)
+"""Stages of a timm network that are compared unless others are asked for: of most, strides 4 and 8.
+
+With EfficientNet-Lite0 on 100 pairs of real photos and labelled caricatures, true landmarks displaced towards the
+photo's shape: the gradient of these points back in 96 % of the pairs, at a mean cosine of 0.17; of stages 0 to 3 in
+99 %, at 0.16; of stage 3 alone in 78 %, at 0.06; of the squared difference of Sobel gradients in 65 %, at 0.03.
+"""
 
 LPIPS_LAYERS = {
     "alexnet": ("features.1", "features.4", "features.7", "features.9", "features.11"),

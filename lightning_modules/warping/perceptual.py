@@ -25,8 +25,8 @@ class Perceptual(ImageLoss):
 
     Args:
         network: timm's or torchvision's name. Convolutional networks take crops of any size.
-        layers: which feature maps to compare: stage numbers of a timm network (of most, strides 2, 4, 8, 16, 32; the
-            first four if None), or names of a torchvision network's layers (LPIPS's if None).
+        layers: which feature maps to compare: stage numbers of a timm network (of most, 0 to 4 have strides 2 to 32;
+            1 and 2 if None), or names of a torchvision network's layers (LPIPS's if None).
         pretrained: true for the library's own ImageNet weights, downloaded on first use; ``package`` for those of an
             installed Python package (timm's ``tf_efficientnet_lite0``); false for random weights, always the same.
         weights: file with the network's weights, as the library names them; comes before ``pretrained``.
