@@ -3,6 +3,7 @@
 Everything here is in one frame, whatever its unit: points, centres and grids are shifted and scaled by the caller.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -80,9 +81,8 @@ class _KernelSumOnGrid(Function):
         across, down = _squares(dx, dy)
         result = x.new_empty(len(x), 2, y.shape[1], x.shape[1])
         weights = _FACTOR[order] * coefficients.mT
-        for faces, rows in _pieces(across, down):
-            squared = across[faces, :, None] + down[faces, :, rows, None]
-            values = _value(squared, _root_or_logarithm(squared, order), order)
+        for faces, rows, squared, shared, spare in _pieces(across, down):
+            values = _value(squared, _root_or_logarithm(squared, shared, order), spare, order)
             result[faces, :, rows] = (weights[faces] @ values.flatten(2)).view(-1, 2, *values.shape[2:])
         return result
 
@@ -101,13 +101,12 @@ class _KernelSumOnGrid(Function):
         to_coefficients = torch.zeros_like(coefficients)
         to_x, to_y = torch.zeros_like(dx), torch.zeros_like(dy)
         gradient = _FACTOR[order] * gradient
-        for faces, rows in _pieces(across, down):
+        for faces, rows, squared, shared, spare in _pieces(across, down):
             arriving = gradient[faces, :, rows].flatten(2)
-            squared = across[faces, :, None] + down[faces, :, rows, None]
-            shared = _root_or_logarithm(squared, order)
-            to_coefficients[faces] += _value(squared, shared, order).flatten(2) @ arriving.mT
+            values = _value(squared, _root_or_logarithm(squared, shared, order), spare, order)
+            to_coefficients[faces] += values.flatten(2) @ arriving.mT
             slope = _slope(squared, shared, order)
-            slope *= (coefficients[faces] @ arriving).view_as(slope)
+            slope *= torch.bmm(coefficients[faces], arriving, out=spare.flatten(2)).view_as(slope)
             to_x[faces] += slope.sum(2)
             to_y[faces, :, rows] += slope.sum(3)
         # By offsets and not by positions, which would cancel where a node all but coincides with a centre.
@@ -125,34 +124,43 @@ def _squares(dx: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
     return dx.square().clamp_min(torch.finfo(dx.dtype).tiny), dy.square()
 
 
-def _pieces(across: Tensor, down: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Faces and rows to compute at a time, so that no piece has more values than the device's limit or than a row."""
+def _pieces(across: Tensor, down: Tensor) -> Iterator[tuple[slice, slice, Tensor, Tensor, Tensor]]:
+    """Faces and rows to compute at a time, r² there, and room for two tensors like it, shapes ``(b, K, m, N)``.
+
+    No piece has more values than the device's limit, or than one row of one face. All use the same memory: getting it
+    anew for each would take as long as the arithmetic.
+    """
     batch, count, rows = down.shape
     row = count * across.shape[2]
     limit = _PIECE_ON_CPU if across.device.type == "cpu" else _PIECE
-    many = max(1, limit // (row * rows))
+    many = min(batch, max(1, limit // (row * rows)))
     high = max(1, min(rows, limit // (row * many)))
+    memory = across.new_empty(3, many * high * row)
     for first in range(0, batch, many):
         for top in range(0, rows, high):
-            yield slice(first, first + many), slice(top, top + high)
+            left, below = across[first : first + many, :, None], down[first : first + many, :, top : top + high, None]
+            shape = (len(left), count, below.shape[2], across.shape[2])
+            squared, shared, spare = memory[:, : math.prod(shape)].view(3, *shape)
+            torch.add(left, below, out=squared)
+            yield slice(first, first + many), slice(top, top + high), squared, shared, spare
 
 
-def _root_or_logarithm(squared: Tensor, order: int) -> Tensor:
+def _root_or_logarithm(squared: Tensor, into: Tensor, order: int) -> Tensor:
     """The dear part of the kernel, which its value and its slope share: r, or log r² for even orders."""
-    return squared.sqrt() if order % 2 else squared.log()
+    return torch.sqrt(squared, out=into) if order % 2 else torch.log(squared, out=into)
 
 
-def _value(squared: Tensor, shared: Tensor, order: int) -> Tensor:
+def _value(squared: Tensor, shared: Tensor, spare: Tensor, order: int) -> Tensor:
     """φ over its constant factor. Overwrites ``squared``, but for order 4, whose slope needs it."""
     if order == 1:
         return shared
-    return (squared if order < 4 else squared.square()).mul_(shared)
+    return (squared if order < 4 else torch.mul(squared, squared, out=spare)).mul_(shared)
 
 
 def _slope(squared: Tensor, shared: Tensor, order: int) -> Tensor:
     """dφ/d(r²) over the same factor. Overwrites ``shared``, so it comes after the value has been used."""
     if order == 1:
-        return 0.5 / shared
+        return shared.reciprocal_().mul_(0.5)
     if order == 3:
         return shared.mul_(1.5)
     return shared.add_(1) if order == 2 else shared.mul_(2).add_(1).mul_(squared)
