@@ -18,7 +18,7 @@ from lightning_modules.warping.masks import face_region_mask
 from lightning_modules.warping.objective import WarperObjective, WarpTerms
 from lightning_modules.warping.pairing import InOrder, Pairing, SimilarPose, yaw
 from lightning_modules.warping.perceptual import Perceptual
-from lightning_modules.warping.shapes import align
+from lightning_modules.warping.shapes import align, spread_gradient
 from lightning_modules.warping.spline import PolyharmonicSpline
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "masked_mean",
     "face_region_mask",
     "align",
+    "spread_gradient",
     "Pairing",
     "InOrder",
     "SimilarPose",

@@ -9,6 +9,7 @@ from lightning_modules.warping.learned import LearnedField
 from lightning_modules.warping.losses import GradientMSE, ImageLoss, landmark_warping_error
 from lightning_modules.warping.masks import face_region_mask
 from lightning_modules.warping.pairing import InOrder, Pairing
+from lightning_modules.warping.shapes import spread_gradient
 from lightning_modules.warping.spline import PolyharmonicSpline
 
 
@@ -55,6 +56,8 @@ class WarperObjective(nn.Module):
         border_anchors: points along each side of the crop that the field leaves where they are; 0 for none.
         face_margin: with ``face_only``, how far the hull is grown, in crop units.
         face_softness: with ``face_only``, width of the mask's edge, in crop units; 0 for a hard one.
+        gradient_reach: how far the image term's gradient at one landmark moves its neighbours, in crop units (see
+            :func:`spread_gradient`); 0 leaves the gradient as it is.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class WarperObjective(nn.Module):
         border_anchors: int = 0,
         face_margin: float = 0.0,
         face_softness: float = 0.0,
+        gradient_reach: float = 0.0,
     ) -> None:
         super().__init__()
         self.image_loss = image_loss or GradientMSE()
@@ -79,6 +83,9 @@ class WarperObjective(nn.Module):
         self.learned = learned
         self.border_anchors = border_anchors
         self.face_margin, self.face_softness = face_margin, face_softness
+        if gradient_reach < 0:
+            raise ValueError(f"gradient_reach is {gradient_reach}; it must be 0 (off) or more.")
+        self.gradient_reach = gradient_reach
 
     def forward(self, photo: Tensor, photo_landmarks: Tensor, stylised: Tensor, predicted: Tensor) -> WarpTerms:
         """Warp photos onto stylised faces and compare.
@@ -91,6 +98,8 @@ class WarperObjective(nn.Module):
         """
         if not self.gradient_through_warp:
             predicted = predicted.detach()
+        elif self.gradient_reach:
+            predicted = spread_gradient(predicted, self.gradient_reach)
         order = self.pairing(photo_landmarks, predicted)
         photo, photo_landmarks = photo[order], photo_landmarks[order]
         goal = photo_landmarks
