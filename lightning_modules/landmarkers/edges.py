@@ -13,7 +13,7 @@ EDGES = tuple((name in CLOSED_PARTS, tuple(part)) for name, part in PARTS.items(
 """Each facial edge's landmarks, and whether the last joins the first: as published, the parts of iBUG-68."""
 
 _WIDTH = 1.25
-"""Of a curve, in pixels of the crop: OpenCV's lines are a pixel wider than asked for, 5 for 4 at four times the size."""
+"""Of a curve, in pixels of the crop: OpenCV draws lines a pixel wider than asked, 5 for 4 at four times the size."""
 _STEPS = 4
 """Straight pieces that a curve has from one landmark to the next."""
 

@@ -1,5 +1,6 @@
 """Weights from files: our own state dicts, Lightning checkpoints of ours, and what authors published."""
 
+import logging
 import pickle
 import re
 from collections.abc import Callable, Mapping
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 StateDict = dict[str, Tensor]
 
+log = logging.getLogger(__name__)
+
 CHECKPOINT_PREFIX = "landmarker."
 """Where a landmarker's tensors lie in the checkpoint of a method."""
 
@@ -22,6 +25,10 @@ WRAPPERS = ("state_dict", "net", "model")
 
 class WeightsError(ValueError):
     """A weights file that cannot be used. The message names it, what was found, what was expected, what to do."""
+
+
+class WeightsNotFoundError(WeightsError, FileNotFoundError):
+    """There is no such weights file."""
 
 
 def read_state(path: str | Path) -> StateDict:
@@ -39,7 +46,7 @@ def read_state(path: str | Path) -> StateDict:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
+        raise WeightsNotFoundError(
             f"there is no weights file {path} (looked from {Path.cwd()}). Give the path of a saved landmarker."
         )
     content = _unwrapped(_load_tensors(path), path)
@@ -128,7 +135,10 @@ def start_from(module: nn.Module, path: str | Path, published: Published) -> Non
     """
     state = read_state(path)
     if published.holds(state):
-        load_state(module, published.translate(state), f"{path} (the published {published.name})", published.optional)
+        ours = published.translate(state)
+        load_state(module, ours, f"{path} (the published {published.name})", published.optional)
+        if kept := sorted(published.optional - set(ours)):
+            log.info("%s does not hold %s: %s keeps its own", path, ", ".join(kept), type(module).__name__)
     else:
         load_state(module, state, str(path))
 
