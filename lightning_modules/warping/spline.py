@@ -21,6 +21,9 @@ from lightning_modules.warping.field import Padding, cubic_upsample, node_positi
 from lightning_modules.warping.frames import mesh
 from lightning_modules.warping.kernels import SIGN, kernel, kernel_sum_on_grid, squared_distances
 
+NODES: Final = 97
+"""Nodes across, by default, at which a field is evaluated before upsampling."""
+
 _CLOSE: Final = 1e-3
 """Source points closer than this, in half-extents of the points (about 0.1 px), are told apart only in part, and so are
 a line and points that stray less than this from it."""
@@ -121,8 +124,13 @@ class PolyharmonicSpline:
             displacement = values @ self.coefficients + self.affine[:, :1] + local @ self.affine[:, 1:]
             return (points + displacement).to(self.dtype)
 
-    def grid(self, size: int, coarse: int | None = 65) -> Tensor:
+    def grid(self, size: int, coarse: int | None = NODES) -> Tensor:
         """The field at every pixel of the stylised crop.
+
+        At 256 pixels, between real photos and caricatures, the default grid keeps the field within 0.01 px of the exact
+        one on average (orders 1 to 4) and warped images within 0.0002 of 1. The landmarks' gradient has cosine 0.9999
+        to the exact one under a pixel loss and 0.998 under a Sobel loss, with 65 nodes 0.9998 and 0.994. (Most of what
+        is missing is bilinear sampling's: its gradient jumps where a point crosses a pixel's centre.)
 
         Args:
             size: side of the crop in pixels.
@@ -157,7 +165,7 @@ class PolyharmonicSpline:
         identity = mesh(positions).permute(2, 0, 1)
         return (bent + columns[:, :, None] + rows[..., None] + identity).to(self.dtype)
 
-    def warp(self, image: Tensor, coarse: int | None = 65, padding_mode: Padding = "border") -> Tensor:
+    def warp(self, image: Tensor, coarse: int | None = NODES, padding_mode: Padding = "border") -> Tensor:
         """Warp photos onto the stylised faces: ``warped(x) = photo(w(x))``.
 
         The gradient reaches the image and both sets of landmarks.
