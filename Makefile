@@ -11,14 +11,14 @@ SEED ?= 0
 OUT ?= metrics.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate test lint bench
+.PHONY: help setup train evaluate import-weights test lint bench
 
 help:  ## what can be done
 	@echo "make setup                      a virtual environment in $(VENV) with everything (idempotent)"
 	@echo "make train SETTING=$(SETTING)"
 	@echo "    SETTING     da_cariface | da_artiface | gzsl_artiface | gzsl_cariface | oracle | own"
 	@echo "    METHOD      face_warping | supervised                (default: face_warping; oracle: supervised)"
-	@echo "    LANDMARKER  slpt                                     (default: slpt)"
+	@echo "    LANDMARKER  slpt | hrnet | star                      (default: slpt)"
 	@echo "    DATA        synthetic | folder with 300W/, CariFace_dataset/, AF_dataset/   (default: synthetic)"
 	@echo "    SOURCE TARGET [TEST]   your own folders, with SETTING=own"
 	@echo "    PROFILE     quick (minutes on two CPU cores) | paper (default: quick)"
@@ -27,6 +27,7 @@ help:  ## what can be done
 	@echo "    WANDB=1     also log to Weights & Biases (WANDB_MODE=offline keeps it here)"
 	@echo "    ARGS        anything of the Lightning CLI, e.g. ARGS=\"--trainer.max_epochs=3\""
 	@echo "make evaluate CKPT=runs/…/best.ckpt TEST=folder [OUT=metrics.json]"
+	@echo "make import-weights LANDMARKER=slpt FROM=file [TO=file]   published weights, under our names"
 	@echo "make test | lint | bench"
 
 # The stamp is newer than what it was made from exactly when the environment is up to date.
@@ -52,6 +53,10 @@ evaluate: setup
 	@$(if $(CKPT),,$(error CKPT is not set: make evaluate CKPT=runs/…/best.ckpt TEST=folder))
 	@$(if $(TEST),,$(error TEST is not set: make evaluate CKPT=runs/…/best.ckpt TEST=folder))
 	@$(RUN) evaluate --ckpt "$(CKPT)" --test "$(TEST)" --out "$(OUT)" $(ARGS)
+
+import-weights: setup
+	@$(if $(FROM),,$(error FROM is not set: make import-weights LANDMARKER=slpt FROM=file [TO=file]))
+	@$(RUN) import-weights --landmarker "$(LANDMARKER)" --from "$(FROM)" $(if $(TO),--to "$(TO)") $(ARGS)
 
 test: setup
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)

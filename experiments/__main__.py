@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from collections.abc import Callable
 
 from datamodules.faces import DataError
 from experiments.errors import CheckpointError, UsageError, nearest
@@ -22,12 +23,15 @@ _HELP = """python -m experiments COMMAND [OPTIONS]
 
   train       pretrain if needed, adapt, test: a whole experiment from names, as `make train` runs it
   evaluate    score a checkpoint on a labelled folder, as `make evaluate` does
+  import-weights
+              an author's published weights under our names, checked tensor by tensor
+  study       many short adaptations from one start, and their table
   fit, validate, test
               the Lightning CLI, e.g. fit --config=configs/base.yaml --config=… --model.init_args.…=…
 
 Each command tells its options with --help. After its own options, `train` takes those of `fit`.
 """
-_COMMANDS = ("train", "evaluate", "fit", "validate", "test")
+_COMMANDS = ("train", "evaluate", "import-weights", "study", "fit", "validate", "test")
 
 
 def main(arguments: list[str]) -> None:
@@ -40,21 +44,38 @@ def main(arguments: list[str]) -> None:
         warnings.filterwarnings("ignore", message=message)
     from experiments.cli import WarpmarkCLI
     from experiments.evaluate import evaluate
+    from experiments.import_weights import import_weights
+    from experiments.study import study
     from experiments.train import train
     from lightning_modules.landmarkers.weights import WeightsError
 
+    ours: dict[str, Callable[[list[str]], object]] = {
+        "train": train,
+        "evaluate": evaluate,
+        "import-weights": import_weights,
+        "study": study,
+    }
+    command, *options = arguments
     try:
-        if arguments[:1] == ["train"]:
-            train(arguments[1:])
-        elif arguments[:1] == ["evaluate"]:
-            evaluate(arguments[1:])
-        elif arguments[0] in _COMMANDS:
+        if command in ours:
+            ours[command](options)
+        elif command in _COMMANDS:
             WarpmarkCLI(arguments)
         else:
-            raise UsageError(f"{arguments[0]!r} is no command. {nearest(arguments[0], _COMMANDS)}")
-    except (DataError, CheckpointError, UsageError, WeightsError) as error:
-        print(f"error: {error}", file=sys.stderr)
+            raise UsageError(f"{command!r} is no command. {nearest(command, _COMMANDS)}")
+    except ValueError as error:
+        mendable = _mendable(error, (DataError, CheckpointError, UsageError, WeightsError))
+        if mendable is None:
+            raise
+        print(f"error: {mendable}", file=sys.stderr)
         sys.exit(2)
+
+
+def _mendable(error: BaseException | None, kinds: tuple[type[Exception], ...]) -> BaseException | None:
+    """The error the user can mend: itself, or what jsonargparse wrapped while it built what the options name."""
+    while error is not None and not isinstance(error, kinds):
+        error = error.__cause__
+    return error
 
 
 def _show_our_messages() -> None:
