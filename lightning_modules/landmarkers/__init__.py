@@ -1,6 +1,8 @@
 """Landmarkers f_θ: images to 68 landmarks, in plain torch (nothing here imports Lightning)."""
 
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.hrnet import HRNet
 from lightning_modules.landmarkers.slpt import SLPT
+from lightning_modules.landmarkers.star import STAR
 
-__all__ = ["SLPT", "Landmarker", "LandmarkerOutput"]
+__all__ = ["SLPT", "HRNet", "STAR", "Landmarker", "LandmarkerOutput"]
