@@ -33,7 +33,7 @@ class Pointing:
 
 
 def pointing(
-    objective: WarperObjective, photos: FaceBatch, stylised: FaceBatch, predicted: Tensor, photos_per_face: int = 16
+    objective: WarperObjective, photos: FaceBatch, stylised: FaceBatch, predicted: Tensor, photos_per_face: int = 8
 ) -> Pointing:
     """Look at an objective's image term on labelled stylised faces.
 

@@ -184,7 +184,7 @@ class _Runner:
         cli.method.eval()
         with torch.no_grad():
             predicted = cli.method(stylised.images)
-        found = pointing(cast(Any, cli.method).warper, photos, stylised, predicted, min(16, len(photos)))
+        found = pointing(cast(Any, cli.method).warper, photos, stylised, predicted, min(8, len(photos)))
         log.info("%s: %s", row, found)
         return found
 
