@@ -2,7 +2,8 @@
 
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.landmarkers.hrnet import HRNet
+from lightning_modules.landmarkers.openpose import OpenPose
 from lightning_modules.landmarkers.slpt import SLPT
 from lightning_modules.landmarkers.star import STAR
 
-__all__ = ["SLPT", "HRNet", "STAR", "Landmarker", "LandmarkerOutput"]
+__all__ = ["SLPT", "HRNet", "STAR", "OpenPose", "Landmarker", "LandmarkerOutput"]
