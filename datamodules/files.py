@@ -15,7 +15,7 @@ from datamodules.base import OnError
 from datamodules.faces import DataError, Face, FaceSet, FloatArray
 from datamodules.formats import bad_file, check_image, read_image, read_npy, read_pts
 from datamodules.ibug68 import interocular_distance
-from datamodules.layout import Entry
+from datamodules.layout import Entry, find_entry
 
 _log = logging.getLogger(__name__)
 
@@ -118,6 +118,20 @@ class FileFaces(FaceSet):
             for values in (record.landmarks, record.box):
                 digest.update(b"-" if values is None else np.asarray(values, np.float32).tobytes())
         return digest.hexdigest()[:16]
+
+
+def read_face(image: str | Path) -> Face:
+    """A single face by its image, with its landmarks and its box where they lie beside it.
+
+    Raises:
+        DataError: a file is missing or malformed, or the landmarks do not belong to the image.
+    """
+    path = Path(image).expanduser()
+    pixels = read_image(path)
+    record = _record(find_entry(path))
+    if isinstance(problem := _check(record), DataError):
+        raise problem
+    return Face(pixels, str(image), record.landmarks, record.box)
 
 
 def require_labelled(faces: FaceSet, role: str) -> None:

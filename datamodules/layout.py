@@ -77,7 +77,30 @@ def read_entries(root: Path, expected: str, order: Callable[[Path], object] | No
     """
     remedy = "Give the folder that holds the images."
     list_folder(root, expected, remedy)
-    images_folder = root / "images" if (root / "images").is_dir() else root
+    entries = _entries_in(root / "images" if (root / "images").is_dir() else root, root, expected, remedy)
+    if order is None:
+        return entries
+    return sorted(entries, key=lambda entry: order(entry.path))  # type: ignore[arg-type, return-value]  # any sort key
+
+
+def find_entry(image: Path) -> Entry:
+    """A single image with its landmarks and its box, which lie where :func:`read_entries` finds them in a folder.
+
+    Args:
+        image: its file, in a folder or in ``images/`` of one.
+
+    Raises:
+        DataError: the folder or its boxes cannot be read.
+    """
+    folder = image.absolute().parent
+    root = folder.parent if folder.name == "images" else folder
+    entries = _entries_in(folder, root, f"the folder of {image.name}", "Check the image's name.")
+    found = next((entry for entry in entries if entry.path.name == image.name), Entry(image))
+    return replace(found, path=image)
+
+
+def _entries_in(images_folder: Path, root: Path, expected: str, remedy: str) -> list[Entry]:
+    """The images of a folder by name; their landmarks beside them or in ``root/landmarks``, boxes in ``root``."""
     found = list_folder(images_folder, expected, remedy)
     images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
     landmarks_folder = root / "landmarks"
@@ -85,8 +108,7 @@ def read_entries(root: Path, expected: str, order: Callable[[Path], object] | No
     by_key = {_key(path): path for path in [*found, *beside] if path.suffix.lower() in LANDMARK_SUFFIXES}
     boxes = read_boxes(root / "boxes.csv", {path.name for path in images})
     stems = Counter(path.stem for path in images)
-    ordered = sorted(images, key=order) if order else images  # type: ignore[arg-type]  # any sortable key will do
-    return [_entry(path, by_key, stems, boxes) for path in ordered]
+    return [_entry(path, by_key, stems, boxes) for path in images]
 
 
 def require_images(root: Path, entries: Sequence[Entry], expected: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datamodules.faces import DataError, Face, FaceSet, FloatArray, JoinedFaces
-from datamodules.files import FileFaces, Record, require_labelled
+from datamodules.files import FileFaces, Record, read_face, require_labelled
 from datamodules.formats import read_image, write_pts
 from datamodules.layout import Entry
 from tests.layouts import face_landmarks, write_face, write_folder
@@ -203,3 +203,39 @@ def test_require_labelled_names_the_first_without(tmp_path: Path) -> None:
         require_labelled(JoinedFaces([FileFaces(made[:2]), mixed][1:]), "source")
     with pytest.raises(DataError, match=r"drawn/1: .*\(3 of 6 have none\).* of the test set"):
         require_labelled(DrawnFaces(), "test set")
+
+
+def test_a_single_face_is_read_with_what_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = write_folder(tmp_path, 2, "cariface")  # images/ and landmarks/
+    beside = write_face(tmp_path / "photo.jpg", tmp_path / "photo.pts", seed=9)
+    for name in ("face000", "face001"):
+        face = read_face(apart / "images" / f"{name}.jpg")
+        assert face.landmarks is not None
+        np.testing.assert_array_equal(face.landmarks, np.load(apart / "landmarks" / f"{name}.jpg.npy"))
+    # A folder images/ beside a file does not hide the file's own landmarks.
+    found = read_face(tmp_path / "photo.jpg")
+    assert found.landmarks is not None
+    np.testing.assert_allclose(found.landmarks, beside, atol=1e-4)
+    np.testing.assert_array_equal(found.image, read_image(tmp_path / "photo.jpg"))
+    monkeypatch.chdir(tmp_path / "images")
+    inside = read_face("face001.jpg")
+    assert inside.landmarks is not None
+    assert inside.path == "face001.jpg"
+
+
+def test_a_single_unlabelled_face_has_its_box(tmp_path: Path) -> None:
+    write_face(tmp_path / "x.png", None)
+    (tmp_path / "boxes.csv").write_text("name,x0,y0,x1,y1\nx.png,4,5,40,50\n")
+    face = read_face(tmp_path / "x.png")
+    assert face.landmarks is None
+    assert face.box is not None
+    assert face.box.tolist() == [4, 5, 40, 50]
+
+
+def test_a_single_bad_face_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x\.png: found no such file"):
+        read_face(tmp_path / "nowhere" / "x.png")
+    landmarks = write_face(tmp_path / "x.png", None)
+    write_pts(tmp_path / "x.pts", landmarks + 500)
+    with pytest.raises(DataError, match="landmarks in or near the image"):
+        read_face(tmp_path / "x.png")
