@@ -1,4 +1,4 @@
-"""Drawing for people: landmarks over a face, the deformed grid of a warping field, captioned tiles.
+"""Drawing for people: landmarks over a face, gradient images, captioned tiles.
 
 Pictures are RGB, uint8, of shape ``(H, W, 3)``. Small ones are enlarged before anything is drawn on them, so that lines
 and letters stay sharp.
@@ -9,23 +9,23 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from datamodules.faces import ByteArray
 from datamodules.ibug68 import CLOSED_PARTS, NUM_LANDMARKS, PARTS
-from lightning_modules.warping import PolyharmonicSpline
 
 Colour = tuple[int, int, int]
+Points = npt.NDArray[np.floating] | Tensor
 
 GREEN: Colour = (0, 230, 90)
 RED: Colour = (255, 70, 60)
-_INK: Colour = (20, 20, 20)
-_PAPER: Colour = (255, 255, 255)
-_LINE: Colour = (40, 90, 200)
+INK: Colour = (20, 20, 20)
+PAPER: Colour = (255, 255, 255)
 
-_SHIFT = 4  # cv2 takes fixed-point coordinates with this many fractional bits: points need not snap to pixels
-_BAR = 22  # height of a caption bar in pixels
+SHIFT = 4  # cv2 takes fixed-point coordinates with this many fractional bits: points need not snap to pixels
+FAR = 8.0  # points further off than this many crops are drawn there
+_BAR = 22  # least height of a caption bar in pixels
 
 
 def to_picture(image: Tensor) -> ByteArray:
@@ -60,10 +60,11 @@ def enlarge(image: ByteArray, smallest: int = 192) -> ByteArray:
 
 def draw_landmarks(
     image: ByteArray,
-    landmarks: npt.NDArray[np.floating] | Tensor,
+    landmarks: Points,
     colour: Colour = GREEN,
     connect: bool = True,
     smallest: int = 192,
+    size: int | None = None,
 ) -> ByteArray:
     """Draw 68 landmarks over a square crop.
 
@@ -73,6 +74,7 @@ def draw_landmarks(
         colour: RGB of points and lines.
         connect: join the points of each part (jaw, brows, nose, eyes, lips) by lines.
         smallest: enlarge the crop to at least this side first.
+        size: side in pixels of the crop that the coordinates are of, where ``image`` is that crop enlarged.
 
     Returns:
         A new picture, at least ``smallest`` pixels wide.
@@ -80,64 +82,82 @@ def draw_landmarks(
     Raises:
         ValueError: the landmarks are not 68 points.
     """
-    points = landmarks.detach().float().cpu().numpy() if isinstance(landmarks, Tensor) else np.asarray(landmarks)
-    if points.shape != (NUM_LANDMARKS, 2):
-        raise ValueError(f"landmarks have shape {points.shape}; expected ({NUM_LANDMARKS}, 2), one face's.")
+    points = _face(landmarks)
     canvas = enlarge(image, smallest)
-    fixed = _fixed_point(points, image.shape[0], canvas.shape[0])
+    fixed = fixed_point(points, size or image.shape[0], canvas.shape[0])
     known = np.isfinite(points).all(axis=1)
     if connect:
         for name, part in PARTS.items():
             shown = fixed[[i for i in part if known[i]]]
-            cv2.polylines(canvas, [shown], name in CLOSED_PARTS, colour, 1, cv2.LINE_AA, _SHIFT)
-    radius = round(max(1.5, canvas.shape[0] / 160) * 2**_SHIFT)
+            cv2.polylines(canvas, [shown], name in CLOSED_PARTS, colour, line_width(canvas), cv2.LINE_AA, SHIFT)
+    radius = round(max(1.5, canvas.shape[0] / 160) * 2**SHIFT)
     for x, y in fixed[known]:
-        cv2.circle(canvas, (int(x), int(y)), radius, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+        cv2.circle(canvas, (int(x), int(y)), radius, colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
     return canvas
 
 
-def draw_deformed_grid(
-    spline: PolyharmonicSpline,
-    size: int,
-    step: int = 16,
-    face: int = 0,
-    image: ByteArray | None = None,
-    colour: Colour = _LINE,
-) -> ByteArray:
-    """Draw where a warping field takes the lines of a square grid on the stylised crop.
-
-    Lines that cross show a fold; over the photo, the grid shows which part of it each cell of the stylised face takes.
+def draw_landmark_shift(image: ByteArray, before: Points, after: Points, smallest: int = 192) -> ByteArray:
+    """Draw where 68 landmarks move: from green points along lines to red ones.
 
     Args:
-        spline: the field.
-        size: side of the picture in pixels.
-        step: distance between grid lines in pixels.
-        face: which face of the spline's batch.
-        image: the photo to draw over, shape ``(S, S, 3)``; white if None.
-        colour: RGB of the lines.
+        image: the crop, shape ``(S, S, 3)``.
+        before: crop coordinates, shape ``(68, 2)``. A landmark that is not finite in either is left out.
+        after: likewise.
+        smallest: enlarge the crop to at least this side first.
 
     Returns:
-        Shape ``(size, size, 3)``.
+        A new picture, at least ``smallest`` pixels wide.
+
+    Raises:
+        ValueError: either is not 68 points.
     """
-    blank = np.full((size, size, 3), _PAPER, dtype=np.uint8)
-    canvas = blank if image is None else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    along = torch.linspace(0, size - 1, 4 * (size // 4) + 1, dtype=torch.float64)
-    across = torch.arange(0, size, step, dtype=torch.float64)
-    x, y = torch.meshgrid(along, across, indexing="xy")
-    lines = torch.cat([torch.stack([x, y], dim=-1), torch.stack([y, x], dim=-1)]) / size
-    with torch.no_grad():
-        moved = spline.evaluate(lines.view(1, -1, 2).to(spline.shift.device))[face].view(lines.shape)
-    fixed = _fixed_point(moved.double().cpu().numpy(), size, size)
-    cv2.polylines(canvas, list(fixed), False, colour, 1, cv2.LINE_AA, _SHIFT)
-    return np.asarray(canvas, dtype=np.uint8)
+    ends = np.stack([_face(before), _face(after)], axis=1)
+    known = np.isfinite(ends).all(axis=(1, 2))
+    ends[~known] = np.nan
+    size, canvas = len(image), enlarge(image, smallest)
+    lines = fixed_point(ends[known], size, len(canvas))
+    cv2.polylines(canvas, list(lines), False, PAPER, line_width(canvas), cv2.LINE_AA, SHIFT)
+    canvas = draw_landmarks(canvas, ends[:, 0], GREEN, False, smallest, size)
+    return draw_landmarks(canvas, ends[:, 1], RED, False, smallest, size)
 
 
-def _fixed_point(points: npt.NDArray[np.floating], size: int, canvas: int) -> npt.NDArray[np.int32]:
+def draw_gradients(gradients: Tensor) -> list[ByteArray]:
+    """Gradient images as grey pictures on one scale, to be compared: 0 is black, or mid-grey if any is negative.
+
+    Args:
+        gradients: what an :class:`~lightning_modules.warping.ImageGradient` gives, shape ``(B, G, S, S)``; where G is
+            not 1, the mean over G is shown.
+
+    Returns:
+        B pictures of shape ``(S, S, 3)``. The strongest half percent of all pixels is white (or black).
+    """
+    values = gradients.detach().float().mean(dim=1).cpu().numpy()
+    largest = max(float(np.quantile(np.abs(values), 0.995)), 1e-6)
+    shown = values / largest
+    if (shown < 0).any():
+        shown = (shown + 1) / 2
+    grey = np.rint(shown.clip(0, 1) * 255).astype(np.uint8)
+    return [np.repeat(picture[:, :, None], 3, axis=2) for picture in grey]
+
+
+def _face(landmarks: Points) -> npt.NDArray[np.floating]:
+    points = landmarks.detach().float().cpu().numpy() if isinstance(landmarks, Tensor) else np.asarray(landmarks)
+    if points.shape != (NUM_LANDMARKS, 2):
+        raise ValueError(f"landmarks have shape {points.shape}; expected ({NUM_LANDMARKS}, 2), one face's.")
+    return points
+
+
+def fixed_point(points: npt.NDArray[np.floating], size: int, canvas: int) -> npt.NDArray[np.int32]:
     """Crop coordinates of a crop of ``size`` pixels, shown at ``canvas`` pixels, as cv2's fixed-point coordinates."""
+    # Far-off points are drawn a few crops away: cv2's integers would overflow.
+    points = np.nan_to_num(points).clip(-FAR, FAR)
     pixels = (points * size + 0.5) * (canvas / size) - 0.5
-    # Far-off points are drawn a few pictures away: cv2's integers would overflow.
-    pixels = np.nan_to_num(pixels).clip(-8 * canvas, 8 * canvas)
-    return np.asarray(np.rint(pixels * 2**_SHIFT), dtype=np.int32)
+    return np.asarray(np.rint(pixels * 2**SHIFT), dtype=np.int32)
+
+
+def line_width(canvas: ByteArray) -> int:
+    """Width of lines in pixels: as fine as can be, but to be seen in large pictures too."""
+    return max(1, len(canvas) // 256)
 
 
 def label_tile(image: ByteArray, text: str) -> ByteArray:
@@ -145,19 +165,25 @@ def label_tile(image: ByteArray, text: str) -> ByteArray:
 
     Args:
         image: shape ``(H, W, 3)``.
-        text: shrunk until it fits the width; letters outside ASCII are shown as cv2's font can.
+        text: shrunk until it fits the width; letters outside ASCII, which Pillow's own font lacks, become ``?``.
 
     Returns:
-        Shape ``(H + 22, W, 3)``.
+        Shape ``(H + bar, W, 3)``; the bar has 22 pixels, in pictures wider than 264 pixels a twelfth of the width.
     """
     width = image.shape[1]
-    bar = np.full((_BAR, width, 3), _PAPER, dtype=np.uint8)
+    height = bar_height(width)
+    bar = Image.new("RGB", (width, height), PAPER)
     text = text.encode("ascii", "replace").decode()
-    scale = 0.45
-    (length, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    scale *= min(1.0, (width - 8) / max(length, 1))
-    cv2.putText(bar, text, (4, _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, scale, _INK, 1, cv2.LINE_AA)
-    return np.concatenate([bar, image])
+    size = 0.62 * height
+    length = ImageFont.load_default(size).getlength(text)
+    font = ImageFont.load_default(size * min(1.0, (width - 8) / max(length, 1)))
+    ImageDraw.Draw(bar).text((4, height / 2), text, INK, font, anchor="lm")
+    return np.concatenate([np.asarray(bar, dtype=np.uint8), image])
+
+
+def bar_height(width: int) -> int:
+    """Height in pixels of the caption bar above a picture of that width."""
+    return max(_BAR, width // 12)
 
 
 def grid_of(
@@ -183,10 +209,10 @@ def grid_of(
     columns, side = max(map(len, tiles)), max(tile.shape[0] for row in tiles for tile in row)
     if captions is not None and len(captions) != columns:
         raise ValueError(f"{len(captions)} captions for {columns} columns; give one for each column.")
-    pitch, top = side + gap, 0 if captions is None else _BAR
-    page = np.full((top + len(tiles) * pitch - gap, columns * pitch - gap, 3), _PAPER, dtype=np.uint8)
+    pitch, top = side + gap, 0 if captions is None else bar_height(side)
+    page = np.full((top + len(tiles) * pitch - gap, columns * pitch - gap, 3), PAPER, dtype=np.uint8)
     for column, caption in enumerate(captions or ()):
-        page[:_BAR, column * pitch : column * pitch + side] = label_tile(np.empty((0, side, 3), np.uint8), caption)
+        page[:top, column * pitch : column * pitch + side] = label_tile(np.empty((0, side, 3), np.uint8), caption)
     for row, pictures in enumerate(tiles):
         for column, tile in enumerate(pictures):
             if tile.shape[:2] != (side, side):

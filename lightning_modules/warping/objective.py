@@ -87,6 +87,18 @@ class WarperObjective(nn.Module):
             raise ValueError(f"gradient_reach is {gradient_reach}; it must be 0 (off) or more.")
         self.gradient_reach = gradient_reach
 
+    def fit(self, photo_landmarks: Tensor, predicted: Tensor) -> PolyharmonicSpline:
+        """w_γ of pairs as they are given.
+
+        Args:
+            photo_landmarks: the photos', crop coordinates, shape ``(B, 68, 2)``.
+            predicted: the stylised faces', shape ``(B, 68, 2)``.
+        """
+        goal = photo_landmarks
+        if self.learned is not None:
+            goal = photo_landmarks + self.learned(photo_landmarks, predicted)
+        return PolyharmonicSpline.fit(predicted, goal, self.order, self.smoothing, self.border_anchors)
+
     def forward(self, photo: Tensor, photo_landmarks: Tensor, stylised: Tensor, predicted: Tensor) -> WarpTerms:
         """Warp photos onto stylised faces and compare.
 
@@ -102,10 +114,7 @@ class WarperObjective(nn.Module):
             predicted = spread_gradient(predicted, self.gradient_reach)
         order = self.pairing(photo_landmarks, predicted)
         photo, photo_landmarks = photo[order], photo_landmarks[order]
-        goal = photo_landmarks
-        if self.learned is not None:
-            goal = photo_landmarks + self.learned(photo_landmarks, predicted)
-        spline = PolyharmonicSpline.fit(predicted, goal, self.order, self.smoothing, self.border_anchors)
+        spline = self.fit(photo_landmarks, predicted)
         field = spline.grid(photo.shape[-1], self.coarse)
         warped = warp_image(photo, field)
         mask = None

@@ -5,14 +5,14 @@ import torch
 from callbacks.drawing import (
     GREEN,
     RED,
-    draw_deformed_grid,
+    draw_gradients,
+    draw_landmark_shift,
     draw_landmarks,
     enlarge,
     grid_of,
     label_tile,
     to_picture,
 )
-from lightning_modules.warping import PolyharmonicSpline
 from tests.lightning_modules.warping.layouts import mean_face
 
 GREY = np.full((64, 64, 3), 128, dtype=np.uint8)
@@ -79,27 +79,39 @@ def test_other_than_68_landmarks_are_refused() -> None:
         draw_landmarks(GREY, torch.zeros(1, 68, 2))
 
 
-def test_the_identity_draws_a_straight_grid_and_a_shift_a_shifted_one() -> None:
-    face = mean_face()[None].float()
-    straight = draw_deformed_grid(PolyharmonicSpline.fit(face, face), 128, step=16)
-    lines = (straight < 128).any(axis=2)
-    assert lines[::16].all()
-    assert lines[:, ::16].all()
-    assert not lines[8, 8]
-    shifted = draw_deformed_grid(PolyharmonicSpline.fit(face, face + torch.tensor([4 / 128, 0])), 128, step=16)
-    columns = np.flatnonzero((shifted < 128).any(axis=2)[8])
-    assert columns.tolist() == list(range(4, 128, 16))
+def test_landmarks_over_an_enlarged_crop_lie_where_they_lie_over_the_crop() -> None:
+    points = mean_face().numpy()
+    apart = draw_landmarks(enlarge(GREY), points, RED, size=64)
+    np.testing.assert_array_equal(apart, draw_landmarks(GREY, points, RED))
 
 
-def test_the_grid_can_be_drawn_over_a_photo_and_for_any_face() -> None:
-    faces = mean_face().float().repeat(2, 1, 1)
-    targets = faces.clone()
-    targets[1] += 0.05
-    spline = PolyharmonicSpline.fit(faces, targets)
-    first, second = (draw_deformed_grid(spline, 96, face=i, image=GREY) for i in range(2))
-    assert first.shape == (96, 96, 3)
-    assert (first[5, 5] == 128).all()
-    assert _changed(first, second).any()
+def test_a_shift_of_landmarks_runs_from_green_to_red() -> None:
+    before = mean_face().numpy()
+    after = before - np.array([0.1, 0.0])
+    after[3] = np.nan
+    drawn = draw_landmark_shift(GREY, before, after)
+
+    def at(point: np.ndarray) -> list[int]:
+        x, y = np.rint((point * 64 + 0.5) * 3 - 0.5).astype(int)
+        return list(drawn[y, x].tolist())
+
+    # The jaw's first landmark, which none comes near.
+    assert at(before[0]) == list(GREEN)
+    assert at(after[0]) == list(RED)
+    assert min(at((before[0] + after[0]) / 2)) > 200
+    assert at(before[3]) == [128, 128, 128], "a landmark that is missing after is drawn nowhere"
+
+
+def test_gradients_are_drawn_on_one_scale() -> None:
+    gradients = torch.zeros(2, 1, 20, 20)
+    gradients[0, :, :2], gradients[1, :, :2] = 4.0, 2.0
+    strong, weak = draw_gradients(gradients)
+    assert strong.shape == (20, 20, 3)
+    assert (strong[0, 0].tolist(), weak[0, 0].tolist(), weak[9, 9].tolist()) == ([255] * 3, [128] * 3, [0] * 3)
+    gradients[1] *= -1  # signed, such as the Laplacian: none is mid-grey
+    strong, weak = draw_gradients(gradients)
+    assert (strong[0, 0, 0], weak[0, 0, 0], weak[9, 9, 0]) == (255, 64, 128)
+    assert (draw_gradients(torch.zeros(1, 2, 8, 8))[0] == 0).all()
 
 
 def test_a_label_fits_its_tile() -> None:

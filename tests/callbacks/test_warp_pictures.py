@@ -2,22 +2,29 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from lightning import Trainer
 
-from callbacks.warp_pictures import COLUMNS, WarpPictures, _spread, warp_grid
+from callbacks.drawing import enlarge, to_picture
+from callbacks.field_drawing import draw_quiver
+from callbacks.warp_pictures import COLUMNS, FieldPicture, WarpPictures, _spread, warp_grid
 from datamodules.datasets import SyntheticDataModule
 from datamodules.setting import SettingDataModule
 from lightning_modules.methods import FaceWarping, Supervised
 from lightning_modules.methods.base import FaceMethod
+from lightning_modules.warping import PolyharmonicSpline, WarperObjective
 from tests.lightning_modules.methods.small import SIZE, LinearLandmarker, face_batch, shapes
 
 TILE, GAP, BAR = 192, 4, 22
 """Tiles are brought to 192 pixels, with 4 white ones between them and a caption bar of 22 above (callbacks.drawing)."""
 
+WIDTH = len(COLUMNS) + 1
+"""Columns by default: the field has one too."""
 
-def size_of(rows: int) -> tuple[int, int, int]:
-    return BAR + rows * (TILE + GAP) - GAP, len(COLUMNS) * (TILE + GAP) - GAP, 3
+
+def size_of(rows: int, columns: int = WIDTH) -> tuple[int, int, int]:
+    return BAR + rows * (TILE + GAP) - GAP, columns * (TILE + GAP) - GAP, 3
 
 
 def data(target: bool = True) -> SettingDataModule:
@@ -59,7 +66,7 @@ def test_pictures_of_the_start_and_of_chosen_epochs_and_the_last(tmp_path: Path)
     for picture in written.values():
         assert picture.shape == size_of(rows=2)
         for row in range(2):
-            for column in range(len(COLUMNS)):
+            for column in range(WIDTH):
                 assert tile(picture, row, column).std() > 10  # not blank
 
 
@@ -89,19 +96,21 @@ def test_pairs_are_spread_over_the_sets() -> None:
     assert _spread(data().source_faces, 9, SIZE).indices.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+class Knows(torch.nn.Module):
+    """Answers with given landmarks, in evaluation mode only."""
+
+    def __init__(self, landmarks: torch.Tensor) -> None:
+        super().__init__()
+        self.landmarks = landmarks
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert not self.training
+        return self.landmarks[: len(images)]
+
+
 def test_the_third_column_is_the_photo_under_the_field() -> None:
     """Predictions that equal the photo's labels leave the photo as it is; training goes on in the mode it was in."""
-
-    class Knows(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.landmarks = shapes(2).float()
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            assert not self.training
-            return self.landmarks[: len(images)]
-
-    method = Knows().train()
+    method = Knows(shapes(2).float()).train()
     images = torch.rand(2, 3, TILE, TILE)
     batch = face_batch(images, method.landmarks)
     picture = warp_grid(method, batch, face_batch(images), "SYNTHETIC")
@@ -111,5 +120,50 @@ def test_the_third_column_is_the_photo_under_the_field() -> None:
         expected = (images[row].permute(1, 2, 0) * 255).round().numpy()
         np.testing.assert_allclose(tile(picture, row, 2), expected, atol=1)
         np.testing.assert_array_equal(tile(picture, row, 0), tile(picture, row, 1))
+        # The identity's grid is straight: white (cv2's thin lines, not all white) every sixteenth, the photo between.
+        grid = tile(picture, row, 4)
+        assert (grid[:: TILE // 16] >= 190).all()
+        assert (grid[:, :: TILE // 16] >= 190).all()
+        np.testing.assert_allclose(grid[6, 6], expected[6, 6], atol=1)
     # The caption says that the faces are drawn; without it the bar looks different.
     assert not np.array_equal(picture[:BAR], warp_grid(method, batch, face_batch(images))[:BAR])
+
+
+def test_the_field_is_shown_as_chosen() -> None:
+    method = Knows(shapes(1, spread=0.0).float())
+    photos = face_batch(torch.rand(1, 3, 48, 48), method.landmarks + torch.tensor([0.1, 0.0]))
+    faces = face_batch(torch.rand(1, 3, 48, 48))
+
+    def column(how: FieldPicture) -> np.ndarray:
+        picture = warp_grid(method, photos, faces, field_picture=how)
+        assert picture.shape == size_of(rows=1)
+        return tile(picture, 0, 4)
+
+    field = PolyharmonicSpline.fit(method.landmarks, photos.landmarks).grid(48)[0]
+    np.testing.assert_array_equal(column("quiver"), draw_quiver(field, 3, to_picture(faces.images[0])))
+    red = column("colours")[20, 20].astype(int)  # all to the right, and as far as any
+    assert red[0] > 250
+    assert red[1:].max() < 60
+    assert not np.array_equal(column("grid"), enlarge(to_picture(photos.images[0])))
+    none = warp_grid(method, photos, faces, field_picture="none")
+    assert none.shape == size_of(rows=1, columns=len(COLUMNS))
+
+
+def test_the_field_is_the_methods_own() -> None:
+    """A warper that smooths everything but the affine part away leaves no bend in the grid."""
+    landmarks = shapes(1).float()
+    method, plain = Knows(shapes(1, seed=1).float()), Knows(shapes(1, seed=1).float())
+    method.warper = WarperObjective(smoothing=1e6)
+    photos, faces = face_batch(torch.rand(1, 3, TILE, TILE), landmarks), face_batch(torch.rand(1, 3, TILE, TILE))
+    affine = PolyharmonicSpline.fit(method.landmarks, landmarks, smoothing=1e6).warp(photos.images)
+    expected = to_picture(affine[0]).astype(int)
+    assert np.abs(tile(warp_grid(method, photos, faces), 0, 2) - expected).max() <= 1
+    assert np.abs(tile(warp_grid(plain, photos, faces), 0, 2) - expected).max() > 20
+
+
+def test_the_field_is_chosen_by_name(tmp_path: Path) -> None:
+    callback = WarpPictures(pairs=1, field="none")
+    fit(FaceWarping(LinearLandmarker(), warper_epochs=9), tmp_path, 1, callback)
+    assert pictures(tmp_path)["start"].shape == size_of(rows=1, columns=len(COLUMNS))
+    with pytest.raises(ValueError, match="field is 'wheel'; expected one of grid, quiver, colours, none"):
+        WarpPictures(field="wheel")  # type: ignore[arg-type]
