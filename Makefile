@@ -8,10 +8,9 @@ SETTING ?= gzsl_artiface
 LANDMARKER ?= slpt
 PROFILE ?= quick
 SEED ?= 0
-OUT ?= metrics.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate import-weights test lint bench
+.PHONY: help setup train evaluate figure import-weights test lint bench
 
 help:  ## what can be done
 	@echo "make setup                      a virtual environment in $(VENV) with everything (idempotent)"
@@ -27,6 +26,7 @@ help:  ## what can be done
 	@echo "    WANDB=1     also log to Weights & Biases (WANDB_MODE=offline keeps it here)"
 	@echo "    ARGS        anything of the Lightning CLI, e.g. ARGS=\"--trainer.max_epochs=3\""
 	@echo "make evaluate CKPT=runs/…/best.ckpt TEST=folder [OUT=metrics.json]"
+	@echo "make figure PHOTO=photo.jpg STYLISED=face.png [CKPT=runs/…/last.ckpt] [OUT=figure.png]"
 	@echo "make import-weights LANDMARKER=slpt FROM=file [TO=file]   published weights, under our names"
 	@echo "make test | lint | bench"
 
@@ -52,7 +52,13 @@ train: setup
 evaluate: setup
 	@$(if $(CKPT),,$(error CKPT is not set: make evaluate CKPT=runs/…/best.ckpt TEST=folder))
 	@$(if $(TEST),,$(error TEST is not set: make evaluate CKPT=runs/…/best.ckpt TEST=folder))
-	@$(RUN) evaluate --ckpt "$(CKPT)" --test "$(TEST)" --out "$(OUT)" $(ARGS)
+	@$(RUN) evaluate --ckpt "$(CKPT)" --test "$(TEST)" $(if $(OUT),--out "$(OUT)") $(ARGS)
+
+figure: setup
+	@$(if $(and $(PHOTO),$(STYLISED)),,$(error PHOTO and STYLISED are not both set: \
+		make figure PHOTO=photo.jpg STYLISED=face.png [CKPT=runs/…/last.ckpt] [OUT=figure.png]))
+	@$(RUN) figure --photo "$(PHOTO)" --stylised "$(STYLISED)" $(if $(CKPT),--ckpt "$(CKPT)") \
+		$(if $(OUT),--out "$(OUT)") $(ARGS)
 
 import-weights: setup
 	@$(if $(FROM),,$(error FROM is not set: make import-weights LANDMARKER=slpt FROM=file [TO=file]))

@@ -23,6 +23,7 @@ _HELP = """python -m experiments COMMAND [OPTIONS]
 
   train       pretrain if needed, adapt, test: a whole experiment from names, as `make train` runs it
   evaluate    score a checkpoint on a labelled folder, as `make evaluate` does
+  figure      a photo warped onto a stylised face, as a picture of all its steps, as `make figure` does
   import-weights
               an author's published weights under our names, checked tensor by tensor
   study       many short adaptations from one start, and their table
@@ -31,7 +32,7 @@ _HELP = """python -m experiments COMMAND [OPTIONS]
 
 Each command tells its options with --help. After its own options, `train` takes those of `fit`.
 """
-_COMMANDS = ("train", "evaluate", "import-weights", "study", "fit", "validate", "test")
+_COMMANDS = ("train", "evaluate", "figure", "import-weights", "study", "fit", "validate", "test")
 
 
 def main(arguments: list[str]) -> None:
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> None:
         warnings.filterwarnings("ignore", message=message)
     from experiments.cli import WarpmarkCLI
     from experiments.evaluate import evaluate
+    from experiments.figure import figure
     from experiments.import_weights import import_weights
     from experiments.study import study
     from experiments.train import train
@@ -52,6 +54,7 @@ def main(arguments: list[str]) -> None:
     ours: dict[str, Callable[[list[str]], object]] = {
         "train": train,
         "evaluate": evaluate,
+        "figure": figure,
         "import-weights": import_weights,
         "study": study,
     }
