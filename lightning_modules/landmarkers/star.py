@@ -115,8 +115,12 @@ class Merge(nn.Module):
         self.pointmaps = nn.Conv2d(NUM_LANDMARKS, channels, 1)
 
     def forward(self, maps: StackMaps) -> Tensor:
-        found: Tensor = self.features(maps.features) + self.heatmaps(maps.heatmaps) + self.pointmaps(maps.pointmaps)
-        found = found + self.edgemaps(maps.edgemaps)
+        found: Tensor = (
+            self.features(maps.features)
+            + self.heatmaps(maps.heatmaps)
+            + self.pointmaps(maps.pointmaps)
+            + self.edgemaps(maps.edgemaps)
+        )
         return found
 
 
