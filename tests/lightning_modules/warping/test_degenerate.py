@@ -6,18 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lightning_modules.warping import PolyharmonicSpline
+from lightning_modules.warping import PolyharmonicSpline, warp_image
 from tests.lightning_modules.warping.layouts import mean_face, random_faces
 
 ORDERS = (1, 2, 3, 4)
 
 
-def _is_finite_both_ways(source: Tensor, target: Tensor, order: int, smoothing: float) -> bool:
+def _is_finite_both_ways(
+    source: Tensor, target: Tensor, order: int, smoothing: float, coarse: int | None = 4, size: int = 8
+) -> bool:
     """Whether the field, the warped image and every gradient are finite."""
     source, target = source.clone().requires_grad_(), target.clone().requires_grad_()
-    image = torch.rand(len(source), 3, 16, 16, requires_grad=True)
+    image = torch.rand(len(source), 1, size, size, requires_grad=True)
     spline = PolyharmonicSpline.fit(source, target, order, smoothing)
-    field, warped = spline.grid(16, coarse=6), spline.warp(image, coarse=6)
+    field = spline.grid(size, coarse)
+    warped = warp_image(image, field)
     gradients = torch.autograd.grad(warped.square().mean() + spline.evaluate(source).mean(), (source, target, image))
     return all(bool(tensor.isfinite().all()) for tensor in (field, warped, *gradients))
 
@@ -62,9 +65,9 @@ def _collapsed(name: str) -> Tensor:
 )
 def test_collapsed_layouts(name: str, order: int) -> None:
     collapsed, face = _collapsed(name)[None], mean_face().float()[None]
-    for smoothing in (0.0, 0.01):
-        assert _is_finite_both_ways(collapsed, face, order, smoothing)
-        assert _is_finite_both_ways(face, collapsed, order, smoothing)
+    for smoothing, coarse in ((0.0, None), (0.0, 4), (0.01, None), (0.01, 4)):
+        assert _is_finite_both_ways(collapsed, face, order, smoothing, coarse)
+        assert _is_finite_both_ways(face, collapsed, order, smoothing, coarse)
 
 
 coordinate = st.one_of(
@@ -75,13 +78,41 @@ coordinate = st.one_of(
 points = st.lists(st.tuples(coordinate, coordinate), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
-@given(points, st.sampled_from(ORDERS), st.sampled_from([0.0, 1e-6, 10.0]))
-def test_any_layout(layout: list[tuple[float, float]], order: int, smoothing: float) -> None:
-    source = torch.tensor(layout, dtype=torch.float32)[None]
-    target = random_faces(1)[:, : len(layout)].float()
-    assert _is_finite_both_ways(source, target, order, smoothing)
-    assert _is_finite_both_ways(target, source, order, smoothing)
+@settings(max_examples=1000, deadline=None)
+@given(points, st.sampled_from(ORDERS), st.sampled_from([0.0, 1e-6, 10.0]), st.sampled_from([None, 4]))
+def test_a_thousand_layouts(
+    layout: list[tuple[float, float]], order: int, smoothing: float, coarse: int | None
+) -> None:
+    drawn, face = torch.tensor(layout, dtype=torch.float32), mean_face()[: len(layout)].float()
+    # One batch asks both questions: a drawn layout to a face, and a face to a drawn layout.
+    assert _is_finite_both_ways(torch.stack([drawn, face]), torch.stack([face, drawn]), order, smoothing, coarse, 6)
+
+
+def _a_thousand_layouts(count: int = 12) -> Tensor:
+    """Random layouts of every unfortunate kind, 125 of each, shape ``(1000, count, 2)``."""
+    uniform = torch.rand(8, 125, count, 2, generator=torch.Generator().manual_seed(5)) * 3 - 1
+    places, along = uniform[0, :, :2], uniform[1, :, :, :1]
+    return torch.cat(
+        [
+            uniform[0],
+            (uniform[1] * 2).round() / 2,  # many coincide
+            places[:, :1] + along * (places[:, 1:] - places[:, :1]),  # on a line, up to rounding
+            torch.stack([uniform[3, ..., 0], torch.full_like(uniform[3, ..., 0], 0.25)], dim=-1),  # on one exactly
+            places[:, :1] + 1e-6 * uniform[4],  # a dot
+            torch.cat([uniform[5, :, :-2], uniform[5, :, :2] + 1e-7], dim=1),  # two pairs all but coincide
+            10.0 ** (10 * uniform[6]) * uniform[7].sign(),  # of every size
+            1e3 * uniform[2] + 500,  # far outside
+        ]
+    )
+
+
+@pytest.mark.parametrize("coarse", [None, 4])
+@pytest.mark.parametrize("smoothing", [0.0, 1e-3])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_thousand_layouts_at_once(order: int, smoothing: float, coarse: int | None) -> None:
+    layouts, face = _a_thousand_layouts(), mean_face()[None, ::6].float().expand(1000, -1, -1)
+    assert _is_finite_both_ways(layouts, face, order, smoothing, coarse)
+    assert _is_finite_both_ways(face, layouts, order, smoothing, coarse)
 
 
 def test_all_landmarks_on_one_point_give_a_translation() -> None:

@@ -36,18 +36,17 @@ def test_an_affine_field_survives_the_coarse_grid(coarse: int) -> None:
     torch.testing.assert_close(field, pixel_grid(70, dtype=torch.float64)[None] @ linear - 0.1, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 1e-3])
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_the_default_grid_is_as_close_to_the_exact_field_as_documented(order: int, smoothing: float) -> None:
-    source, target = random_faces(2, seed=1).float().requires_grad_(), random_faces(2, seed=2).float()
-    photo, stylised = smooth_images(2, 256), smooth_images(2, 256, seed=9)
-    spline = PolyharmonicSpline.fit(source, target, order, smoothing)
+def test_the_default_grid_is_as_close_to_the_exact_field_as_documented(order: int) -> None:
+    source, target = random_faces(1, seed=1).float().requires_grad_(), random_faces(1, seed=2).float()
+    photo, stylised = smooth_images(1, 256), smooth_images(1, 256, seed=9)
+    spline = PolyharmonicSpline.fit(source, target, order)
     fields = spline.grid(256), spline.grid(256, None)
     warped = [warp_image(photo, field) for field in fields]
     gradients = [torch.autograd.grad(PixelMSE()(w, stylised).sum(), source, retain_graph=True)[0] for w in warped]
-    assert (fields[0] - fields[1]).abs().mean() * 256 < 0.02
-    assert (warped[0] - warped[1]).abs().mean() < 3e-4
-    assert torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0) > 0.999
+    assert (fields[0] - fields[1]).abs().mean() * 256 < 0.003
+    assert (warped[0] - warped[1]).abs().mean() < 1e-4
+    assert torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0) > 0.9998
 
 
 def test_padding_and_what_is_inside() -> None:
