@@ -7,10 +7,11 @@ RUN := $(BIN)/python -m experiments
 SETTING ?= gzsl_artiface
 LANDMARKER ?= slpt
 PROFILE ?= quick
+STUDY ?= warping
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate figure import-weights test lint bench
+.PHONY: help setup train evaluate figure study import-weights test lint bench
 
 help:  ## what can be done
 	@echo "make setup                      a virtual environment in $(VENV) with everything (idempotent)"
@@ -28,6 +29,7 @@ help:  ## what can be done
 	@echo "make evaluate CKPT=runs/…/best.ckpt TEST=folder [OUT=metrics.json]"
 	@echo "make figure PHOTO=photo.jpg STYLISED=face.png [CKPT=runs/…/last.ckpt] [OUT=figure.png]"
 	@echo "make import-weights LANDMARKER=slpt FROM=file [TO=file]   published weights, under our names"
+	@echo "make study STUDY=warping SOURCE=photos TARGET=drawings    many short adaptations and their table"
 	@echo "make test | lint | bench"
 
 # The stamp is newer than what it was made from exactly when the environment is up to date.
@@ -59,6 +61,9 @@ figure: setup
 		make figure PHOTO=photo.jpg STYLISED=face.png [CKPT=runs/…/last.ckpt] [OUT=figure.png]))
 	@$(RUN) figure --photo "$(PHOTO)" --stylised "$(STYLISED)" $(if $(CKPT),--ckpt "$(CKPT)") \
 		$(if $(OUT),--out "$(OUT)") $(ARGS)
+
+study: setup
+	@$(RUN) study $(STUDY) $(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(ARGS)
 
 import-weights: setup
 	@$(if $(FROM),,$(error FROM is not set: make import-weights LANDMARKER=slpt FROM=file [TO=file]))
