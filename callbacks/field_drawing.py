@@ -61,6 +61,10 @@ def draw_deformed_grid(
     canvas = _blend(canvas, folded)
     chosen = [*range(0, size, step), size - 1]
     lines = [*fixed[chosen], *fixed[:, chosen].swapaxes(0, 1)]
+    if image is not None:
+        # A faint dark edge, so that light lines are seen on light ground as well.
+        edged = cv2.polylines(canvas.copy(), lines, False, INK, line_width(canvas) + 2, cv2.LINE_AA, SHIFT)
+        canvas = _blend(canvas, np.asarray(edged, dtype=np.uint8))
     cv2.polylines(canvas, lines, False, colour, line_width(canvas), cv2.LINE_AA, SHIFT)
     return canvas
 
