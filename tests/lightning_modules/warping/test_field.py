@@ -44,9 +44,9 @@ def test_the_default_grid_is_as_close_to_the_exact_field_as_documented(order: in
     fields = spline.grid(256), spline.grid(256, None)
     warped = [warp_image(photo, field) for field in fields]
     gradients = [torch.autograd.grad(PixelMSE()(w, stylised).sum(), source, retain_graph=True)[0] for w in warped]
-    assert (fields[0] - fields[1]).abs().mean() * 256 < 0.003
-    assert (warped[0] - warped[1]).abs().mean() < 1e-4
-    assert torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0) > 0.9998
+    assert (fields[0] - fields[1]).abs().mean() * 256 < 0.005
+    assert (warped[0] - warped[1]).abs().mean() < 2e-4
+    assert torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0) > 0.999
 
 
 def test_padding_and_what_is_inside() -> None:
