@@ -48,7 +48,7 @@ def spread_gradient(points: Tensor, reach: float) -> Tensor:
     """
     if not reach > 0:
         raise ValueError(f"reach is {reach}; it must be above 0.")
-    spread: Tensor = _SpreadGradient.apply(points, reach)  # type: ignore[no-untyped-call]
+    spread: Tensor = _SpreadGradient.apply(points, reach)
     return spread
 
 
