@@ -8,13 +8,13 @@ from torch import Tensor, nn
 class Residual(nn.Module):
     """A pre-activated bottleneck: 1×1, 3×3 and 1×1 convolutions, half as wide within, around a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__()
         middle = outputs // 2
-        self.bn1, self.conv1 = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, middle, 1)
-        self.bn2, self.conv2 = nn.BatchNorm2d(middle), nn.Conv2d(middle, middle, 3, padding=1)
-        self.bn3, self.conv3 = nn.BatchNorm2d(middle), nn.Conv2d(middle, outputs, 1)
-        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        self.bn1, self.conv1 = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, middle, 1, bias=bias)
+        self.bn2, self.conv2 = nn.BatchNorm2d(middle), nn.Conv2d(middle, middle, 3, padding=1, bias=bias)
+        self.bn3, self.conv3 = nn.BatchNorm2d(middle), nn.Conv2d(middle, outputs, 1, bias=bias)
+        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.conv1(torch.relu(self.bn1(x)))

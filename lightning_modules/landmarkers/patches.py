@@ -1,8 +1,10 @@
-"""Sparse local patches: what SLPT sees of an image, one small square around each landmark."""
+"""What landmarkers see around a landmark: SLPT's sparse local patches, and windows (SPIGA's, and those SBR tracks)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from lightning_modules.warping.frames import crop_to_sampling
 
 
 def patch_boxes(centres: Tensor, side: float) -> tuple[Tensor, Tensor]:
@@ -44,3 +46,27 @@ def sample_patches(features: Tensor, lower: Tensor, extent: Tensor, size: int) -
     features = features.to(grid.dtype)
     sampled = F.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
     return sampled.transpose(1, 2).reshape(*lower.shape[:2], -1, size, size)
+
+
+def sample_windows(features: Tensor, centres: Tensor, reach: float, points: int) -> Tensor:
+    """Sample a square window of a map around each landmark, bilinearly; borders repeat beyond the map.
+
+    Cell j of the map lies at crop coordinate ``j / h``, as pixels do in an image.
+
+    Args:
+        features: feature map or images, shape ``(B, C, h, h)``.
+        centres: crop coordinates, shape ``(B, N, 2)``; the gradient flows to them as well.
+        reach: from the centre to the outermost samples, in crop coordinates.
+        points: samples along each side.
+
+    Returns:
+        Shape ``(B, N, C, points, points)``, rows (y) before columns (x).
+    """
+    steps = torch.linspace(-reach, reach, points, dtype=centres.dtype, device=centres.device)
+    along = centres[..., None, :] + steps[:, None]
+    x = along[..., None, :, 0].expand(-1, -1, points, -1)
+    y = along[..., :, None, 1].expand(-1, -1, -1, points)
+    grid = crop_to_sampling(torch.stack([x, y], dim=-1).flatten(2, 3), features.shape[-1])
+    # Under autocast the features may be bfloat16, whose positions would be whole feature pixels apart.
+    sampled = F.grid_sample(features.to(grid.dtype), grid, padding_mode="border", align_corners=False)
+    return sampled.transpose(1, 2).reshape(*centres.shape[:2], -1, points, points)

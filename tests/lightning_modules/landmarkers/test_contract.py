@@ -12,21 +12,23 @@ from tests.lightning_modules.landmarkers.training import REAL, configured, drawn
 from tests.lightning_modules.methods.small import face_batch, silent
 
 SIZE = 64
-NAMES = ("openpose",)
-STAGES = {"openpose": 2}
+STAGES = {"openpose": 2, "spiga": 3, "sbr": 2}
+SCHEDULES = {"openpose": (110, 1e-2), "spiga": (50, 3e-3), "sbr": (130, 1e-2)}
+"""Steps and peak learning rate in which each fits eight faces."""
 
 
-def light(name: str, **overrides: Any) -> Landmarker:
-    """The shipped light form, on crops of a quarter of its pixels."""
-    overrides = {"image_size": SIZE, "pretrained": False, **overrides}
-    return configured(f"{name}.yaml", f"{name}.quick.yaml", **overrides)
+def light(name: str, imagenet: bool = False, **overrides: Any) -> Landmarker:
+    """The shipped light form, on crops of a quarter of its pixels; SPIGA has no ImageNet weights."""
+    if name != "spiga":
+        overrides["pretrained"] = "package" if imagenet else False
+    return configured(f"{name}.yaml", f"{name}.quick.yaml", image_size=SIZE, **overrides)
 
 
 def rand(*shape: int) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", STAGES)
 class TestEveryLandmarker:
     def test_it_gives_every_stage(self, name: str) -> None:
         landmarker = light(name).eval()
@@ -92,5 +94,6 @@ class TestEveryLandmarker:
     @pytest.mark.skipif(not REAL.is_dir(), reason="no real faces in ../shared/data")
     def test_it_fits_eight_real_faces(self, name: str) -> None:
         images, target = real_crops(SIZE)
-        *_, nme = train(light(name, pretrained="package"), images, target, steps=110, rate=1e-2)
+        steps, rate = SCHEDULES[name]
+        *_, nme = train(light(name, imagenet=True), images, target, steps, rate)
         assert nme < 1

@@ -1,0 +1,81 @@
+"""Head poses: what a 3D face looks like under one, and which one fits given landmarks.
+
+A pose is (yaw, pitch, roll, t_x, t_y, t_z): degrees, and the head's place in units of the 3D face, shape ``(..., 6)``.
+The camera's axes point right, down and away from it; the face at pose 0 looks into the camera. These are SPIGA's
+published conventions, written as one product of rotations.
+"""
+
+import torch
+from torch import Tensor
+
+FOCAL_LENGTH = 1.5
+"""Of the camera, in crop sides; its axis runs through the crop's middle (published)."""
+
+NEAREST = 0.1
+"""Smallest distance from the camera that is projected; an untrained network may put points behind it."""
+
+
+def rotation_matrix(angles: Tensor) -> Tensor:
+    """From yaw, pitch and roll in degrees, ``(..., 3)``, to ``(..., 3, 3)``: R_y(-yaw) R_x(-pitch) R_z(roll)."""
+    yaw, pitch, roll = torch.deg2rad(angles * angles.new_tensor([-1, -1, 1])).unbind(-1)
+    one, zero = torch.ones_like(yaw), torch.zeros_like(yaw)
+
+    def matrix(*entries: Tensor) -> Tensor:
+        return torch.stack(entries, dim=-1).reshape(*yaw.shape, 3, 3)
+
+    about_y = matrix(yaw.cos(), zero, yaw.sin(), zero, one, zero, -yaw.sin(), zero, yaw.cos())
+    about_x = matrix(one, zero, zero, zero, pitch.cos(), -pitch.sin(), zero, pitch.sin(), pitch.cos())
+    about_z = matrix(roll.cos(), -roll.sin(), zero, roll.sin(), roll.cos(), zero, zero, zero, one)
+    return about_y @ about_x @ about_z
+
+
+def rotation_angles(rotation: Tensor) -> Tensor:
+    """The inverse of :func:`rotation_matrix`, for pitches between -90 and 90 degrees."""
+    yaw = -torch.atan2(rotation[..., 0, 2], rotation[..., 2, 2])
+    pitch = torch.asin(rotation[..., 1, 2].clamp(-1, 1))
+    roll = torch.atan2(rotation[..., 1, 0], rotation[..., 1, 1])
+    return torch.rad2deg(torch.stack([yaw, pitch, roll], dim=-1))
+
+
+def project(face: Tensor, pose: Tensor) -> Tensor:
+    """Where the points of a 3D face appear in the crop.
+
+    Args:
+        face: in the camera's axes at pose 0, shape ``(N, 3)``.
+        pose: shape ``(B, 6)``.
+
+    Returns:
+        Crop coordinates, shape ``(B, N, 2)``.
+    """
+    points = face @ rotation_matrix(pose[:, :3]).mT + pose[:, None, 3:]
+    return FOCAL_LENGTH * points[..., :2] / points[..., 2:].clamp_min(NEAREST) + 0.5
+
+
+def fit_pose(face: Tensor, landmarks: Tensor, iterations: int = 10) -> Tensor:
+    """The pose under which a 3D face projects about to ``landmarks``.
+
+    The first iteration is the weak-perspective fit, by least squares and the nearest rotation; the others correct the
+    landmarks for perspective and repeat it (DeMenthon, Davis: "Model-Based Object Pose in 25 Lines of Code", IJCV
+    1995).
+
+    Args:
+        face: in the camera's axes at pose 0, shape ``(N, 3)``, not in one plane.
+        landmarks: crop coordinates, shape ``(B, N, 2)``.
+        iterations: 1 for weak perspective.
+
+    Returns:
+        Shape ``(B, 6)``, without gradient.
+    """
+    face, image = face.detach().double(), (landmarks.detach().double() - 0.5) / FOCAL_LENGTH
+    solver = torch.linalg.pinv(torch.cat([face, torch.ones_like(face[:, :1])], dim=1))
+    correction = torch.ones_like(image[..., :1])
+    for _ in range(iterations):
+        rows = (solver @ (image * correction)).mT
+        # The two rows of the scaled rotation; their mean length is the scale, the distance's inverse.
+        scale = rows[..., :3].norm(dim=-1).prod(-1, keepdim=True).sqrt().clamp_min(1e-3)
+        first, second = (rows[..., :3] / scale[..., None]).unbind(1)
+        left, _, right = torch.linalg.svd(torch.stack([first, second, torch.linalg.cross(first, second)], dim=1))
+        rotation = left @ right
+        correction = 1 + (face @ rotation[:, 2, :, None]) * scale[..., None]
+    translation = torch.cat([rows[..., 3] / scale, 1 / scale], dim=-1)
+    return torch.cat([rotation_angles(rotation), translation], dim=-1).to(landmarks)
