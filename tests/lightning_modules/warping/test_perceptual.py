@@ -49,7 +49,7 @@ def reference(a: list[Array], b: list[Array], mask: Array, normalise: bool) -> f
     return float(np.mean(losses))
 
 
-def check(loss: Perceptual, maps: Callable[[Tensor], list[Tensor]]) -> None:
+def assert_agrees(loss: Perceptual, maps: Callable[[Tensor], list[Tensor]]) -> None:
     warped, stylised = pair()
     mask = torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
     found = loss(warped, stylised, mask)
@@ -65,7 +65,7 @@ def check(loss: Perceptual, maps: Callable[[Tensor], list[Tensor]]) -> None:
 def test_agrees_with_the_packaged_network_and_numpy(layers: list[int | str] | None, normalise: bool) -> None:
     trunk = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=layers or [1, 2]).eval()
     load_trunk(trunk, package_state("tf_efficientnet_lite0"), "the package")
-    check(Perceptual(layers=layers, normalise=normalise), lambda image: trunk(image * 2 - 1))
+    assert_agrees(Perceptual(layers=layers, normalise=normalise), lambda image: trunk(image * 2 - 1))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -82,7 +82,7 @@ def test_agrees_with_a_torchvision_network_from_a_file(tmp_path: Path, suffix: s
         first = network.layer1(stem)
         return [first, network.layer2(first)]
 
-    check(loss, maps)
+    assert_agrees(loss, maps)
 
 
 def test_the_layers_of_lpips_are_rectified_and_as_wide_as_published() -> None:
