@@ -8,6 +8,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch
+from datamodules.setting import steps_done
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.metrics import LandmarkErrors, to_image_pixels
 
@@ -86,6 +87,18 @@ class FaceMethod(LightningModule):
     def image_size(self) -> int:
         """Side of the crops the landmarker is made for, in pixels."""
         return self.landmarker.image_size
+
+    @property
+    def progress(self) -> float:
+        """Share of the run's training steps that are done: stateless, so that a resumed run needs no scheduler."""
+        total = self.trainer.num_training_batches * (self.trainer.max_epochs or 1)
+        return min(1.0, steps_done(self.trainer) / total)
+
+    def train_batch_norm(self, train: bool) -> None:
+        """Whether the landmarker's batch-norm layers use, and follow, the statistics of the batches they see."""
+        for module in self.landmarker.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(train)
 
     def forward(self, images: Tensor) -> Tensor:
         """Landmarks of crops (RGB in [0, 1], ``(B, 3, S, S)``), in crop coordinates, ``(B, 68, 2)``."""

@@ -7,8 +7,8 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch, TrainBatch
-from datamodules.setting import steps_done
 from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.methods.adaptation import cosine_decay
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.methods.exaggeration import Exaggeration
 from lightning_modules.methods.pseudo import PseudoLandmarks, find_pseudo_landmarks
@@ -158,7 +158,7 @@ class FaceWarping(FaceMethod):
         """One optimizer step of the current phase, on random pairs of photos and stylised faces."""
         assert batch.target is not None, "the setting has a target"
         phase = self.phase
-        self._set_batch_norm(train=not (phase == "warper" and self.freeze_batch_norm))
+        self.train_batch_norm(train=not (phase == "warper" and self.freeze_batch_norm))
         losses = []
         if phase in ("warper", "joint"):
             losses.append(self.warper_loss(batch.source, batch.target))
@@ -219,27 +219,14 @@ class FaceWarping(FaceMethod):
             warped = self.exaggeration.warp(photos[:count], labels[:count], shapes)
         return torch.cat([warped, photos[count:]]), torch.cat([shapes, labels[count:]])
 
-    def _set_batch_norm(self, train: bool) -> None:
-        for module in self.landmarker.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.train(train)
-
     def _step(self, loss: Tensor, which: int) -> None:
         optimizer = cast(list[LightningOptimizer], self.optimizers())[which]
         rates = (self.learning_rates[which], self.gamma_learning_rate)  # θ's, and γ's where the optimizer holds any
         for group, rate in zip(optimizer.param_groups, rates, strict=False):
-            group["lr"] = rate * self._decay()
+            group["lr"] = rate * (cosine_decay(self.progress) if self.schedule == "cosine" else 1.0)
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
-
-    def _decay(self) -> float:
-        if self.schedule == "constant":
-            return 1.0
-        # Stateless, so that a resumed run needs no scheduler: the share of the run's steps that are done.
-        done = steps_done(self.trainer)
-        total = self.trainer.num_training_batches * (self.trainer.max_epochs or 1)
-        return 0.5 * (1 + torch.cos(torch.tensor(torch.pi * min(1.0, done / total))).item())
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Clip the gradient (Lightning leaves this to manual optimisation)."""

@@ -43,7 +43,7 @@ def test_warper_steps_reach_the_first_layer_and_lower_their_loss(landmarker: Lan
     train(landmarker, images, target, steps=40, rate=1e-2)
     method = FaceWarping(landmarker, anchor_weight=0.0).train()
     silent(method)
-    method._set_batch_norm(train=False)
+    method.train_batch_norm(train=False)
     source, stylised = face_batch(images, target), face_batch(images.roll(1, 0))
     optimizer = torch.optim.Adam(landmarker.parameters(), 1e-4)
     losses = []

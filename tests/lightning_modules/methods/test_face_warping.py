@@ -172,12 +172,12 @@ class TestPhases:
 
     def test_frozen_batch_norm_sees_the_warper_phase_without_moving(self) -> None:
         method = make(freeze_batch_norm=True).train()
-        method._set_batch_norm(train=False)
+        method.train_batch_norm(train=False)
         before = method.landmarker.norm.running_mean.clone()
         method.warper_loss(*pair())
         assert torch.equal(method.landmarker.norm.running_mean, before)
         assert method.landmarker.training
-        method._set_batch_norm(train=True)
+        method.train_batch_norm(train=True)
         method.warper_loss(*pair())
         assert not torch.equal(method.landmarker.norm.running_mean, before)
 

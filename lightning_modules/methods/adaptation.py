@@ -1,0 +1,88 @@
+"""What the methods share that adapt a pretrained landmarker to unlabelled stylised faces, step by step."""
+
+import math
+from typing import Any, Literal, cast
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+
+from datamodules.faces import FaceBatch
+from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.methods.base import FaceMethod
+
+LANDMARKER = 0
+"""Place of the landmarker's optimizer; a method's further ones come after it."""
+
+
+class Adaptation(FaceMethod):
+    """Base of methods with one Adam over the landmarker: subclasses add ``training_step``.
+
+    The defaults are those of ``face_warping``'s proximal phase, so that methods differ by what they learn from alone.
+    Optimisation is manual: a step calls :meth:`update` once for each optimizer. Discriminators and the like are further
+    optimizers (:meth:`further_optimizers`), at learning rates of their own.
+
+    Args:
+        landmarker: the network, pretrained on the source.
+        learning_rate: Adam's over the landmarker.
+        schedule: ``cosine``: it falls to zero over the run; ``constant``.
+        gradient_clip_norm: longest gradient of the landmarker; None for no limit.
+    """
+
+    needs_target = True
+    needs_pretraining = True
+
+    def __init__(
+        self,
+        landmarker: Landmarker,
+        learning_rate: float = 3e-4,
+        schedule: Literal["constant", "cosine"] = "cosine",
+        gradient_clip_norm: float | None = 1.0,
+    ) -> None:
+        super().__init__(landmarker)
+        self.automatic_optimization = False
+        self.learning_rate, self.schedule, self.gradient_clip_norm = learning_rate, schedule, gradient_clip_norm
+
+    def supervised_loss(self, photos: FaceBatch) -> Tensor:
+        """The landmarker's own loss on labelled photos, a scalar."""
+        assert photos.landmarks is not None, "the source is labelled"
+        return self.landmarker.loss(self.landmarker(photos.images), photos.landmarks)
+
+    def learning_rate_of(self, which: int) -> float:
+        """The current learning rate of the optimizer in that place."""
+        return self.learning_rate * (cosine_decay(self.progress) if self.schedule == "cosine" else 1.0)
+
+    def update(self, loss: Tensor, which: int = LANDMARKER) -> None:
+        """One step of an optimizer down the gradient of ``loss``; only that optimizer's parameters move.
+
+        What other networks on the graph are left with as gradients is cleared by their own next update.
+        """
+        optimizer = self._optimizers()[which]
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate_of(which)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        optimizers = self.optimizers()
+        return cast(list[LightningOptimizer], optimizers if isinstance(optimizers, list) else [optimizers])
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Clip the landmarker's gradient (Lightning leaves this to manual optimisation)."""
+        if self.gradient_clip_norm is not None and optimizer is self._optimizers()[LANDMARKER].optimizer:
+            nn.utils.clip_grad_norm_(self.landmarker.parameters(), self.gradient_clip_norm)
+
+    def further_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Those of networks other than the landmarker, from place 1 on."""
+        return []
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam over the landmarker, then the further ones."""
+        adam = torch.optim.Adam(self.landmarker.parameters(), lr=self.learning_rate)
+        return [adam, *self.further_optimizers()]
+
+
+def cosine_decay(progress: float) -> float:
+    """From 1 at the beginning of a run to 0 at its end, along half a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,66 @@
+"""What adapting methods share: updates of one optimizer at a time, their learning rates and clipping."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from datamodules.faces import TrainBatch
+from lightning_modules.methods.adaptation import Adaptation, cosine_decay
+from tests.lightning_modules.methods.running import STEPS, Watch, fit
+from tests.lightning_modules.methods.small import LinearLandmarker
+
+
+class _WithCritic(Adaptation):
+    """Learns the labels, while a critic learns to follow the landmarker."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(LinearLandmarker(), **options)
+        self.critic = nn.Linear(136, 1)
+        self.longest = 0.0
+
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
+        loss = 1e3 * self.supervised_loss(batch.source)
+        self.update(loss + self.critic(self(batch.source.images).flatten(1)).mean())
+        before = [p.clone() for p in self.landmarker.parameters()]
+        self.update(self.critic(self(batch.source.images).flatten(1)).square().mean(), 1)
+        assert all(torch.equal(p, q) for p, q in zip(before, self.landmarker.parameters(), strict=True))
+
+    def further_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [torch.optim.SGD(self.critic.parameters(), lr=0.01)]
+
+    def learning_rate_of(self, which: int) -> float:
+        return super().learning_rate_of(which) if which == 0 else 0.01
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        super().on_before_optimizer_step(optimizer)
+        norms = [p.grad.norm() for p in self.landmarker.parameters() if p.grad is not None]
+        if optimizer is self._optimizers()[0].optimizer:
+            self.longest = max(self.longest, float(torch.stack(norms).norm()))
+
+
+def test_each_update_moves_its_own_network(tmp_path: Path) -> None:
+    method = _WithCritic(gradient_clip_norm=0.5)
+    landmarker, critic = ([p.clone() for p in part.parameters()] for part in (method.landmarker, method.critic))
+    rates = Watch(lambda m: m._optimizers()[0].param_groups[0]["lr"])
+    fit(method, tmp_path, 2, rates)
+    assert not any(torch.equal(p, q) for p, q in zip(critic, method.critic.parameters(), strict=True))
+    assert not all(torch.equal(p, q) for p, q in zip(landmarker, method.landmarker.parameters(), strict=True))
+    assert method.longest == pytest.approx(0.5, rel=1e-4)
+    total = 2 * STEPS
+    assert rates.seen == pytest.approx([3e-4 * (1 + math.cos(math.pi * k / total)) / 2 for k in range(total)])
+
+
+def test_a_constant_rate_and_no_clipping(tmp_path: Path) -> None:
+    method = _WithCritic(schedule="constant", learning_rate=1e-4, gradient_clip_norm=None)
+    rates = Watch(lambda m: m._optimizers()[0].param_groups[0]["lr"])
+    fit(method, tmp_path, 1, rates)
+    assert rates.seen == [1e-4] * STEPS
+    assert method.longest > 1
+
+
+def test_the_decay() -> None:
+    assert [cosine_decay(p) for p in (0, 1 / 3, 1 / 2, 1)] == pytest.approx([1, 0.75, 0.5, 0])
