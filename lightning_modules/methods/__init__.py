@@ -2,6 +2,7 @@
 
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.methods.face_warping import FaceWarping
+from lightning_modules.methods.stylize import Stylize
 from lightning_modules.methods.supervised import Supervised
 
-__all__ = ["FaceMethod", "FaceWarping", "Supervised"]
+__all__ = ["FaceMethod", "FaceWarping", "Stylize", "Supervised"]
