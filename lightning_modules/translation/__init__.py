@@ -1,0 +1,29 @@
+"""Translators: images from one style to another, learned from unpaired images. Plain torch, but for the training."""
+
+from lightning_modules.translation.discriminators import PatchDiscriminator
+from lightning_modules.translation.generators import Generator, ResNetGenerator, UNetGenerator
+from lightning_modules.translation.image_pool import ImagePool
+from lightning_modules.translation.translator import (
+    SOURCE,
+    TARGET,
+    FurtherTerms,
+    GeneratorLoss,
+    Translations,
+    Translator,
+    linear_decay,
+)
+
+__all__ = [
+    "SOURCE",
+    "TARGET",
+    "FurtherTerms",
+    "Generator",
+    "GeneratorLoss",
+    "ImagePool",
+    "PatchDiscriminator",
+    "ResNetGenerator",
+    "Translations",
+    "Translator",
+    "UNetGenerator",
+    "linear_decay",
+]
