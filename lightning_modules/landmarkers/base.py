@@ -17,12 +17,14 @@ class LandmarkerOutput:
             shape ``(B, S, L, 68, 2)``, or None.
         heatmaps: shape ``(B, 68, h, w)``, or None for a landmarker without.
         uncertainty: standard deviation of each landmark in crop coordinates, shape ``(B, 68)``, or None.
+        features: the shared feature map of the same pass, as :meth:`Landmarker.features` gives it, or None.
     """
 
     stages: Tensor
     intermediate: Tensor | None = None
     heatmaps: Tensor | None = None
     uncertainty: Tensor | None = None
+    features: Tensor | None = None
 
     @property
     def landmarks(self) -> Tensor:

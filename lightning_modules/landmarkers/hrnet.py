@@ -5,6 +5,7 @@ Visual Recognition", TPAMI 2020 (HRNetV2-W18, section 7: facial landmark detecti
 """
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -110,7 +111,8 @@ class HRNet(Landmarker):
         Returns:
             ``stages`` of shape ``(B, 1, 68, 2)`` and ``heatmaps`` of shape ``(B, 68, S/4, S/4)``.
         """
-        return self.read(self.head(self.features(images)))
+        features = self.features(images)
+        return replace(self.read(self.head(features)), features=features)
 
     def features(self, images: Tensor) -> Tensor:
         """The concatenated branches, shape ``(B, 270, S/4, S/4)`` (``feature_dim`` channels for other backbones)."""

@@ -185,6 +185,7 @@ class PoseMachine(Landmarker):
         return PoseMachineOutput(
             stages=torch.stack(landmarks, dim=1),
             heatmaps=maps[-1][:, :NUM_LANDMARKS],
+            features=features,
             maps=torch.stack(maps, dim=1),
         )
 

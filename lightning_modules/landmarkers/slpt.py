@@ -151,7 +151,7 @@ class SLPT(Landmarker):
             estimates.append(lower[:, None] + extent[:, None] * self.offset_head(states))
             landmarks = estimates[-1][:, -1]
         intermediate = torch.stack(estimates, dim=1)
-        return LandmarkerOutput(stages=intermediate[:, :, -1], intermediate=intermediate)
+        return LandmarkerOutput(intermediate[:, :, -1], intermediate=intermediate, features=features)
 
     def _embed(self, patches: Tensor) -> Tensor:
         """The patch convolution as one matrix product, which it is: the kernel is as large as the patch."""

@@ -182,7 +182,7 @@ class SPIGA(Landmarker):
             displacement = self.regressors[step](self._embed(features, landmarks, step))
             landmarks = landmarks + self.windows[step] / 2 * displacement
             stages.append(landmarks)
-        return SPIGAOutput(torch.stack(stages, dim=1), poses=poses, initial=initial)
+        return SPIGAOutput(torch.stack(stages, dim=1), features=features, poses=poses, initial=initial)
 
     def _embed(self, features: Tensor, landmarks: Tensor, step: int) -> Tensor:
         """What lies around the landmarks and where the others are, shape ``(B, embed_dim, 68)``."""

@@ -195,7 +195,13 @@ class STAR(Landmarker):
         variance = moments[-1][1].diagonal(dim1=-2, dim2=-1).mean(-1)
         # Half a map's side is half a crop's.
         uncertainty = variance.detach().clamp_min(0).sqrt() / 2
-        return STAROutput(stages, heatmaps=maps[-1].attended, uncertainty=uncertainty, maps=tuple(maps))
+        return STAROutput(
+            stages,
+            heatmaps=maps[-1].attended,
+            uncertainty=uncertainty,
+            features=maps[-1].features,
+            maps=tuple(maps),
+        )
 
     def _maps(self, images: Tensor) -> list[StackMaps]:
         x, boundary = self.stem(images), None

@@ -52,17 +52,23 @@ class Adaptation(FaceMethod):
         """The current learning rate of the optimizer in that place."""
         return self.learning_rate * (cosine_decay(self.progress) if self.schedule == "cosine" else 1.0)
 
-    def update(self, loss: Tensor, which: int = LANDMARKER) -> None:
-        """One step of an optimizer down the gradient of ``loss``; only that optimizer's parameters move.
+    def update(self, loss: Tensor, *which: int) -> None:
+        """One step of an optimizer, or several, down the gradient of ``loss``; only their parameters move.
 
         What other networks on the graph are left with as gradients is cleared by their own next update.
+
+        Args:
+            loss: a scalar.
+            which: places of the optimizers; the landmarker's if none is named.
         """
-        optimizer = self._optimizers()[which]
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate_of(which)
-        optimizer.zero_grad()
+        chosen = {place: self._optimizers()[place] for place in which or (LANDMARKER,)}
+        for place, optimizer in chosen.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate_of(place)
+            optimizer.zero_grad()
         self.manual_backward(loss)
-        optimizer.step()
+        for optimizer in chosen.values():
+            optimizer.step()
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()

@@ -1,0 +1,70 @@
+"""What the adversarial methods share: one pass over photos and drawings, and what a landmarker's output is like."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from datamodules.faces import FaceBatch
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.methods.adaptation import Adaptation
+
+DISCRIMINATOR = 1
+"""Place of the optimizer of what tells photos from drawings."""
+
+
+class Adversarial(Adaptation):
+    """Base of methods in which a network learns to tell photos from drawings, and the landmarker to deceive it."""
+
+    def pass_both(self, photos: FaceBatch, drawings: FaceBatch) -> tuple[LandmarkerOutput, Tensor]:
+        """One pass over photos and drawings together, so that both meet the same batch-norm statistics.
+
+        Returns:
+            The output for the photos, then the drawings; and the landmarker's own loss on the photos, a scalar.
+        """
+        assert photos.landmarks is not None, "the source is labelled"
+        output: LandmarkerOutput = self.landmarker(torch.cat([photos.images, drawings.images]))
+        # Drawings have no labels: they count for nothing against any.
+        target = torch.cat([photos.landmarks, photos.landmarks[:1].expand(len(drawings), -1, -1)])
+        weight = torch.ones(len(target), device=target.device)
+        weight[len(photos) :] = 0
+        return output, self.landmarker.loss(output, target, weight)
+
+
+def shared_features(landmarker: Landmarker, images: Tensor, output: LandmarkerOutput) -> Tensor:
+    """The shared feature map of images, from the pass that gave ``output`` where it is kept, or else from another.
+
+    Raises:
+        NotImplementedError: the landmarker does not say which feature map it shares.
+    """
+    return landmarker.features(images) if output.features is None else output.features
+
+
+def feature_channels(landmarker: Landmarker) -> int:
+    """Channels of its shared feature map."""
+    with torch.no_grad(), evaluating(landmarker):
+        images = _blank(landmarker)
+        return shared_features(landmarker, images, landmarker(images)).shape[1]
+
+
+def stage_count(landmarker: Landmarker) -> int:
+    """How many stages its output has."""
+    with torch.no_grad(), evaluating(landmarker):
+        stages: Tensor = landmarker(_blank(landmarker)).stages
+    return stages.shape[1]
+
+
+def _blank(landmarker: Landmarker) -> Tensor:
+    """A crop with nothing on it, where the landmarker lives."""
+    return next(landmarker.parameters()).new_zeros(1, 3, landmarker.image_size, landmarker.image_size)
+
+
+@contextmanager
+def evaluating(landmarker: Landmarker) -> Iterator[None]:
+    """The landmarker in evaluation mode, and afterwards, part by part, in the mode it was in."""
+    modes = [(module, module.training) for module in landmarker.modules()]
+    landmarker.eval()
+    yield
+    for module, training in modes:
+        module.training = training

@@ -1,0 +1,79 @@
+"""Features that do not tell photos from drawings (Ganin and Lempitsky, ICML 2015)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datamodules.faces import TrainBatch
+from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.methods.adaptation import LANDMARKER
+from lightning_modules.methods.adversarial import DISCRIMINATOR, Adversarial, feature_channels, shared_features
+from lightning_modules.methods.discriminators import DomainClassifier, judgement_loss
+from lightning_modules.methods.gradient_reversal import reversal_strength, reverse_gradient
+
+
+class RevGrad(Adversarial):
+    """Train on labelled photos, and against a domain classifier on the landmarker's shared features.
+
+    One loss and one backward pass: the classifier descends its cross entropy; below it the gradient is reversed and
+    grows over the run as :func:`reversal_strength` says, so the features ascend it. As in the paper, but for the
+    optimiser: theirs is one SGD over both.
+
+    Args:
+        landmarker: the network, pretrained on the source.
+        domain_weight: of the cross entropy. The paper's is 1, beside a cross entropy over classes.
+        width: of the classifier's hidden layers.
+        dropout: in the classifier.
+        classifier_learning_rate: Adam's over the classifier; it follows the landmarker's schedule.
+        options: learning rate, schedule and clipping, see :class:`Adaptation`.
+
+    Raises:
+        NotImplementedError: the landmarker does not say which feature map it shares.
+    """
+
+    def __init__(
+        self,
+        landmarker: Landmarker,
+        domain_weight: float = 1.0,
+        width: int = 1024,
+        dropout: float = 0.5,
+        classifier_learning_rate: float = 3e-4,
+        **options: Any,
+    ) -> None:
+        super().__init__(landmarker, **options)
+        self.domain_weight, self.classifier_learning_rate = domain_weight, classifier_learning_rate
+        self.classifier = DomainClassifier(feature_channels(landmarker), width, dropout)
+
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
+        """One step of the landmarker and the classifier together."""
+        assert batch.target is not None, "the setting has a target"
+        output, loss = self.pass_both(batch.source, batch.target)
+        strength, size = reversal_strength(self.progress), len(batch.source)
+        features = shared_features(self.landmarker, torch.cat([batch.source.images, batch.target.images]), output)
+        domain = self.domain_loss(features, size, strength)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=size)
+        self.log("train/domain_loss", domain.detach(), prog_bar=True, batch_size=size)
+        self.log("train/reversal_strength", strength, batch_size=size)
+        self.update(loss + self.domain_weight * domain, LANDMARKER, DISCRIMINATOR)
+
+    def domain_loss(self, features: Tensor, photos: int, strength: float) -> Tensor:
+        """The classifier's mean cross entropy, a scalar; its gradient with respect to the features is reversed.
+
+        Args:
+            features: of photos, then drawings, shape ``(B, C, h, w)``.
+            photos: how many of them are photos'.
+            strength: λ of the reversal.
+        """
+        logits = self.classifier(reverse_gradient(features, strength))
+        shares = photos / len(logits), 1 - photos / len(logits)
+        return shares[0] * judgement_loss(logits[:photos], True) + shares[1] * judgement_loss(logits[photos:], False)
+
+    def learning_rate_of(self, which: int) -> float:
+        """See :meth:`Adaptation.learning_rate_of`."""
+        share = 1.0 if which == LANDMARKER else self.classifier_learning_rate / self.learning_rate
+        return share * super().learning_rate_of(which)
+
+    def further_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam over the classifier."""
+        return [torch.optim.Adam(self.classifier.parameters(), lr=self.classifier_learning_rate)]
