@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from datamodules.faces import FaceBatch, TrainBatch
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods.adaptation import cosine_decay
-from lightning_modules.methods.base import FaceMethod
 from lightning_modules.methods.exaggeration import Exaggeration
-from lightning_modules.methods.pseudo import PseudoLandmarks, find_pseudo_landmarks
+from lightning_modules.methods.pseudo import loss_with_pseudo
+from lightning_modules.methods.pseudo_labelled import PseudoLabelled
 from lightning_modules.warping.objective import WarperObjective, WarpTerms
 
 Phase = Literal["warper", "proximal", "joint"]
@@ -20,7 +20,7 @@ WARPER, PROXIMAL = 0, 1
 """Places of the two optimizers."""
 
 
-class FaceWarping(FaceMethod):
+class FaceWarping(PseudoLabelled):
     """Adapt a pretrained landmarker to unlabelled stylised faces by warping labelled photos onto them.
 
     Alternating optimisation repeats ``warper_epochs`` epochs of the warper phase (eq. 4: the landmarker learns from how
@@ -95,8 +95,6 @@ class FaceWarping(FaceMethod):
         self.exaggeration, self.exaggerated_share = exaggeration, exaggerated_share
         self.mirror_average, self.keep = mirror_average, keep
         self.freeze_batch_norm, self.gradient_clip_norm = freeze_batch_norm, gradient_clip_norm
-        self.pseudo: PseudoLandmarks | None = None
-        self._pseudo_cycle = -1
         self.register_buffer("mean_face", torch.zeros(68, 2), persistent=False)
         self.mean_face: Tensor
 
@@ -124,28 +122,9 @@ class FaceWarping(FaceMethod):
         if stage == "fit" and data is not None:
             self.mean_face.copy_(data.source_shapes().mean(0))
 
-    def on_train_epoch_start(self) -> None:
-        """Freeze pseudo landmarks where a warper phase has just ended (or a joint cycle starts)."""
-        cycle = self.current_epoch // self._cycle
-        if self.phase != "warper" and cycle != self._pseudo_cycle:
-            self.pseudo = self._freeze_pseudo_landmarks()
-            self._pseudo_cycle = cycle
-
-    def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
-        """The same where a run resumed from an epoch's last step: its next epoch begins without the hook above."""
-        self.on_train_epoch_start()
-
-    def _freeze_pseudo_landmarks(self) -> PseudoLandmarks:
-        data = cast(Any, self.trainer).datamodule
-        return find_pseudo_landmarks(
-            self.landmarker,
-            data.target_loader(),
-            len(data.target_faces),
-            self.device,
-            lambda tensor: cast(Tensor, self.trainer.strategy.reduce(tensor, reduce_op="sum")),
-            self.mirror_average,
-            self.keep,
-        )
+    def pseudo_cycle_of(self, epoch: int) -> int | None:
+        """They are frozen where a warper phase has just ended (or a joint cycle starts)."""
+        return None if self.phase_of(epoch) == "warper" else epoch // self._cycle
 
     @property
     def gamma(self) -> list[nn.Parameter]:
@@ -204,11 +183,7 @@ class FaceWarping(FaceMethod):
         assert self.pseudo is not None, "pseudo landmarks were frozen when the phase began"
         pseudo, weights = self.pseudo.lookup(target, self.image_size)
         photos, labels = self._exaggerate(source.images, source.landmarks, pseudo)
-        output = self.landmarker(torch.cat([photos, target.images]))
-        weights = torch.cat([torch.ones_like(weights), self.pseudo_weight * weights])
-        loss = self.landmarker.loss(output, torch.cat([labels, pseudo]), weights)
-        # From the weighted mean over all faces to the sum of the two sets' means.
-        return loss * (weights.sum() / len(source))
+        return loss_with_pseudo(self.landmarker, photos, labels, target.images, pseudo, self.pseudo_weight * weights)
 
     def _exaggerate(self, photos: Tensor, labels: Tensor, pseudo: Tensor) -> tuple[Tensor, Tensor]:
         count = round(self.exaggerated_share * len(photos))
@@ -241,21 +216,3 @@ class FaceWarping(FaceMethod):
             which = PROXIMAL if self.optimization == "joint" else WARPER
             adams[which].add_param_group({"params": self.gamma, "lr": self.gamma_learning_rate})
         return adams  # type: ignore[return-value]  # a list is taken for one of its own kind only
-
-    # --- checkpoints --------------------------------------------------------------------------------------------
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Also keep the pseudo landmarks: a run resumed in a proximal phase goes on with the same."""
-        super().on_save_checkpoint(checkpoint)
-        if self.pseudo is not None:
-            checkpoint["pseudo_landmarks"] = {
-                "landmarks": self.pseudo.landmarks,
-                "weights": self.pseudo.weights,
-                "cycle": self._pseudo_cycle,
-            }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the pseudo landmarks back."""
-        if kept := checkpoint.get("pseudo_landmarks"):
-            self.pseudo = PseudoLandmarks(kept["landmarks"], kept["weights"])
-            self._pseudo_cycle = kept["cycle"]

@@ -98,6 +98,29 @@ def find_pseudo_landmarks(
     return PseudoLandmarks(landmarks, kept / kept.mean())
 
 
+def loss_with_pseudo(
+    landmarker: Landmarker, photos: Tensor, labels: Tensor, faces: Tensor, pseudo: Tensor, weights: Tensor
+) -> Tensor:
+    """The landmarker's own loss on photos' labels and on pseudo landmarks, in one forward pass (eq. 5).
+
+    Args:
+        landmarker: the network.
+        photos: labelled crops, shape ``(B, 3, S, S)``.
+        labels: crop coordinates, shape ``(B, 68, 2)``.
+        faces: target crops, shape ``(N, 3, S, S)``.
+        pseudo: crop coordinates, shape ``(N, 68, 2)``.
+        weights: how much each of them counts beside a photo's 1, shape ``(N,)``.
+
+    Returns:
+        Sum of the photos' mean loss and the weighted target faces' (their sum over B), a scalar.
+    """
+    output = landmarker(torch.cat([photos, faces]))
+    weights = torch.cat([weights.new_ones(len(photos)), weights])
+    loss = landmarker.loss(output, torch.cat([labels, pseudo]), weights)
+    # From the weighted mean over all faces.
+    return loss * (weights.sum() / len(photos))
+
+
 def _estimate(landmarker: Landmarker, images: Tensor, mirror_average: bool) -> tuple[Tensor, Tensor]:
     """Landmarks ``(B, 68, 2)`` and, per face, how far crop and mirror image disagree over inter-ocular distance."""
     landmarks = landmarker(images).landmarks.float()
