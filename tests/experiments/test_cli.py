@@ -13,7 +13,7 @@ from experiments.catalogue import CONFIGS, config_files, names
 from experiments.cli import WarpmarkCLI
 from experiments.train import compose, parse
 from lightning_modules.landmarkers import SLPT
-from lightning_modules.methods import AdaptSegNet, FaceWarping, RevGrad, Stylize, Supervised
+from lightning_modules.methods import FDA, AdaptSegNet, FaceWarping, RevGrad, Stylize, Supervised
 from tests.experiments.conftest import FinishedRun
 from tests.experiments.helpers import (
     PHASES,
@@ -55,11 +55,12 @@ SOURCES = {
 }
 """Source and target of each setting (the paper's Table 1)."""
 METHODS = {
-    "face_warping": FaceWarping,
-    "supervised": Supervised,
-    "stylize": Stylize,
-    "revgrad": RevGrad,
     "adaptsegnet": AdaptSegNet,
+    "face_warping": FaceWarping,
+    "fda": FDA,
+    "revgrad": RevGrad,
+    "stylize": Stylize,
+    "supervised": Supervised,
 }
 COMBINATIONS = [
     *product(names("setting"), names("method"), ["slpt"], names("profile")),
