@@ -58,12 +58,25 @@ def soft_argmax(heatmaps: Tensor, temperature: float = 1.0, radius: float | None
     Returns:
         Crop coordinates, shape ``(B, K, 2)``; float32 also for half-precision heatmaps.
     """
+    return _to_crop(spatial_expectation2d(local_softmax(heatmaps, temperature, radius), False), heatmaps, offset)
+
+
+def local_softmax(heatmaps: Tensor, temperature: float = 1.0, radius: float | None = None) -> Tensor:
+    """The weights of :func:`soft_argmax`, which sum to 1 over each heatmap: shape ``(B, K, h, w)``, float32 or more."""
     if heatmaps.dtype != torch.float64:
         heatmaps = heatmaps.float()
     logits = heatmaps / temperature
     if radius is not None:
         logits = logits.masked_fill(~_near_peak(heatmaps.detach(), radius), -torch.inf)
-    return _to_crop(spatial_expectation2d(spatial_softmax2d(logits), False), heatmaps, offset)
+    weights: Tensor = spatial_softmax2d(logits)
+    return weights
+
+
+def map_positions(heatmaps: Tensor, offset: float = 0.0) -> Tensor:
+    """Crop coordinates (x, y) of a landmark on each cell, shape ``(h, w, 2)``, float32."""
+    height, width = heatmaps.shape[-2:]
+    rows, columns = (torch.arange(side, device=heatmaps.device) + offset for side in (height, width))
+    return torch.stack(torch.meshgrid(columns / width, rows / height, indexing="xy"), dim=-1)
 
 
 def peak(heatmaps: Tensor, offset: float = 0.0) -> Tensor:

@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -22,15 +23,24 @@ def hub_state(name: str) -> StateDict:
     Raises:
         RuntimeError: timm has no weights for it, or they cannot be downloaded.
     """
+    return timm_trunk(name).state_dict()
+
+
+def timm_trunk(name: str, **options: Any) -> nn.Module:
+    """timm's pretrained network ``name``, downloaded or from the hub's cache, as ``timm.create_model`` makes it.
+
+    Raises:
+        RuntimeError: timm has no weights for it, or they cannot be downloaded.
+    """
     try:
-        state: StateDict = timm.create_model(name, pretrained=True).state_dict()
+        network: nn.Module = timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # the hub's errors have no common base: requests, huggingface_hub, urllib, OSError
         packaged = ", `pretrained: package` (weights of an installed package)" if name in PACKAGED else ""
         raise RuntimeError(
             f"the pretrained weights of {name} cannot be had from timm's hub: {type(error).__name__}: {error}. "
             f"Use `weights: FILE` (weights in a file){packaged} or `pretrained: false`."
         ) from error
-    return state
+    return network
 
 
 def package_state(name: str) -> StateDict:

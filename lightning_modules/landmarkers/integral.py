@@ -1,0 +1,186 @@
+"""A light landmarker for today: coarse heatmaps of any timm backbone, read to fractions of a cell, with uncertainty.
+
+Ingredients: heatmaps towards Gaussians, whose local evidence holds up on drawings where regression from the whole face
+does not (README, landmarkers on real faces); integral regression (Sun, Xiao, Wei, Liang, Wei: "Integral Human Pose
+Regression", ECCV 2018), so that a coarse map, cheap to make, is read exactly; a spread of each landmark by likelihood
+(Kumar, Marks, Mou et al.: "LUVLi Face Alignment", CVPR 2020).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.landmarkers.backbones import Pretrained
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, local_softmax, map_positions
+from lightning_modules.landmarkers.losses import interocular_loss, weighted_mean
+from lightning_modules.landmarkers.trunks import Trunk, normalisation
+from lightning_modules.landmarkers.weights import load_state, read_state
+
+_SMALLEST_SCALE = 1e-4
+"""Of a landmark's spread, in crop coordinates, which keeps the likelihood finite."""
+
+
+class Integral(Landmarker):
+    """Heatmaps at an eighth of the crop's side, each landmark the mean position around its highest cell.
+
+    The backbone's maps of strides ``stride`` to ``coarsest`` are summed to the finest; a depthwise block, a mixing
+    layer and a 1×1 convolution make one heatmap per landmark. Each cell also says how far off a landmark found there
+    would be; read under the same weights, that is the landmark's uncertainty.
+
+    Args:
+        image_size: side of the crops, in pixels; a multiple of ``stride``.
+        backbone: any timm network with ``features_only``: convolutional, or a vision transformer (whose tokens are
+            resampled to the wanted stride).
+        pretrained: start the backbone from timm's weights (true; downloaded from its hub on first use) or from those of
+            an installed Python package (``package``; no download; EfficientNet-Lite0 only). Not used where ``weights``
+            is given.
+        weights: file to start from: a state dict of this network, or a checkpoint of a run.
+        feature_dim: channels of the feature map.
+        stride: of the heatmaps, in pixels.
+        coarsest: largest stride of the backbone's maps. 16 leaves out the last, most expensive layers: on real faces
+            they made nothing better.
+        blocks: depthwise-separable residual blocks on the feature map.
+        sigma: standard deviation of the target Gaussians, in cells.
+        temperature: of the softmax around the highest cell.
+        radius: how far around the highest cell it looks, in cells.
+        landmark_weight: of the landmarks' own error (inter-ocular-normalised L2) beside the heatmaps'.
+        uncertainty_weight: of the spreads' negative log-likelihood, whose gradient does not reach the landmarks.
+        channels_last: run in that memory format, which is quicker for most backbones on CPUs and tensor cores.
+
+    Raises:
+        ValueError: arguments that do not go together.
+        FileNotFoundError: ``weights`` does not exist.
+        WeightsError: ``weights`` does not fit or cannot be read.
+        RuntimeError: pretrained weights cannot be had.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 256,
+        backbone: str = "convnextv2_nano",
+        pretrained: Pretrained = False,
+        weights: str | None = None,
+        feature_dim: int = 96,
+        stride: int = 8,
+        coarsest: int = 16,
+        blocks: int = 1,
+        sigma: float = 1.25,
+        temperature: float = 0.15,
+        radius: float = 2,
+        landmark_weight: float = 2.0,
+        uncertainty_weight: float = 0.01,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        if image_size % stride:
+            raise ValueError(f"image_size is {image_size}; expected a multiple of the heatmaps' stride, {stride}.")
+        self.image_size, self.stride, self.channels_last = image_size, stride, channels_last
+        self.sigma, self.temperature, self.radius = sigma, temperature, radius
+        self.landmark_weight, self.uncertainty_weight = landmark_weight, uncertainty_weight
+        self.backbone = Trunk(backbone, image_size, stride, coarsest, False if weights else pretrained)
+        self.laterals = nn.ModuleList(nn.Conv2d(c, feature_dim, 1, bias=False) for c in self.backbone.channels)
+        self.norm = nn.BatchNorm2d(feature_dim)
+        self.blocks = nn.Sequential(*(SeparableBlock(feature_dim) for _ in range(blocks)))
+        self.mix = nn.Sequential(nn.Conv2d(feature_dim, feature_dim, 1), nn.BatchNorm2d(feature_dim), nn.ReLU())
+        self.heatmaps = nn.Conv2d(feature_dim, NUM_LANDMARKS, 1)
+        self.spreads = nn.Conv2d(feature_dim, NUM_LANDMARKS, 1)
+        # Heatmaps begin flat, as nearly all of a target is.
+        nn.init.normal_(self.heatmaps.weight, std=0.001)
+        nn.init.constant_(self.heatmaps.bias, 0.0)  # type: ignore[arg-type]  # it has one
+        mean, std = normalisation(self.backbone)
+        self.image_mean: Tensor
+        self.image_std: Tensor
+        self.register_buffer("image_mean", mean, persistent=False)
+        self.register_buffer("image_std", std, persistent=False)
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+        if weights:
+            load_state(self, read_state(weights), weights)
+
+    def forward(self, images: Tensor) -> LandmarkerOutput:
+        """Find the landmarks of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``).
+
+        Returns:
+            ``stages`` of shape ``(B, 1, 68, 2)``, ``heatmaps`` of shape ``(B, 68, S/8, S/8)`` and ``uncertainty``.
+        """
+        features = self.features(images)
+        mixed = self.mix(features)
+        heatmaps = self.heatmaps(mixed)
+        weights = local_softmax(heatmaps, self.temperature, self.radius)
+        landmarks = weights.flatten(2) @ map_positions(heatmaps).flatten(0, 1).to(weights)
+        scales = (weights * self.spreads(mixed).to(weights)).sum((-1, -2))
+        # Half a stride at first: what a cell can be off by.
+        scales = F.softplus(scales) * self.stride / self.image_size / 2 + _SMALLEST_SCALE
+        return LandmarkerOutput(
+            stages=landmarks[:, None],
+            heatmaps=heatmaps,
+            # Of the density exp(-|d| / b) / (2π b²), per axis.
+            uncertainty=math.sqrt(3) * scales,
+            features=features,
+        )
+
+    def features(self, images: Tensor) -> Tensor:
+        """The sum of the backbone's maps, shape ``(B, feature_dim, S/8, S/8)``."""
+        images = (images - self.image_mean) / self.image_std
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        side = self.image_size // self.stride
+        levels = [lateral(level) for lateral, level in zip(self.laterals, self.backbone(images), strict=True)]
+        merged: Tensor = levels.pop()
+        while levels:
+            finer = levels.pop()
+            merged = finer + _resized(merged, finer.shape[-1])
+        features: Tensor = self.blocks(F.relu(self.norm(_resized(merged, side))))
+        return features
+
+    def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Squared error of the heatmaps (flat ones score 1, exact ones 0), error of the landmarks, and of the spreads.
+
+        A spread b is fitted by the likelihood of how far its landmark is off, in cells, under the isotropic density
+        exp(-|d| / b) / (2π b²): |d| / b + 2 log b.
+
+        Args:
+            output: what :meth:`forward` returned.
+            target: crop coordinates, shape ``(B, 68, 2)``.
+            weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
+        """
+        assert output.heatmaps is not None, "the output has heatmaps"
+        assert output.uncertainty is not None, "the output has spreads"
+        heatmaps, target = output.heatmaps.float(), target.float()
+        wanted = gaussian_heatmaps(target, (heatmaps.shape[-2], heatmaps.shape[-1]), self.sigma)
+        # A Gaussian's square integrates to πσ².
+        errors = (heatmaps - wanted).square().sum((-1, -2)) / (math.pi * self.sigma**2)
+        cell = self.stride / self.image_size
+        scale = output.uncertainty.float() / math.sqrt(3) / cell
+        off = torch.linalg.vector_norm(output.landmarks.detach().float() - target, dim=-1) / cell
+        likelihood = off / scale + 2 * scale.log()
+        maps = weighted_mean((errors + self.uncertainty_weight * likelihood).mean(1), weight)
+        return maps + self.landmark_weight * interocular_loss(output.landmarks, target, weight)
+
+
+class SeparableBlock(nn.Module):
+    """A residual block: 3×3 depthwise, then 1×1 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        added: Tensor = features + self.layers(features)
+        return added
+
+
+def _resized(level: Tensor, side: int) -> Tensor:
+    if level.shape[-1] == side:
+        return level
+    return F.interpolate(level, size=(side, side), mode="nearest" if side % level.shape[-1] == 0 else "bilinear")
