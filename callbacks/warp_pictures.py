@@ -71,7 +71,7 @@ class WarpPictures(Callback):
             return
         if self._faces is None:
             size = method.image_size
-            self._faces = _spread(data.source_faces, self.pairs, size), _spread(data.target_faces, self.pairs, size)
+            self._faces = spread(data.source_faces, self.pairs, size), spread(data.target_faces, self.pairs, size)
         photos, stylised = (batch.to(method.device) for batch in self._faces)
         caption = "SYNTHETIC" if data.synthetic else None
         picture = warp_grid(method, photos, stylised, caption, self.field)
@@ -83,7 +83,7 @@ class WarpPictures(Callback):
                 logger.log_image("warp", [picture], caption=[name])
 
 
-def _spread(faces: FaceSet, count: int, size: int) -> FaceBatch:
+def spread(faces: FaceSet, count: int, size: int) -> FaceBatch:
     """``count`` plain crops, spread evenly over a face set (fewer where it has fewer)."""
     indices = np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(int).tolist()
     transform = FaceTransform(size)

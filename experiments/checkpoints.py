@@ -16,14 +16,19 @@ from lightning_modules.landmarkers.base import Landmarker
 _STARTING_POINTS = ("weights", "pretrained", "mean_face")
 """Landmarker arguments that say where training started: a checkpoint's own weights take their place."""
 
-_PREFIX = "landmarker."
+LANDMARKER = "landmarker"
+"""Under which a checkpoint says what its landmarker is, and before which its tensors' names begin."""
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, network: str = LANDMARKER) -> dict[str, Any]:
     """Read a checkpoint of ours, unpickling nothing but tensors and plain values.
 
+    Args:
+        path: of the file.
+        network: what it must hold.
+
     Raises:
-        CheckpointError: no such file, a damaged one, pickled code, or a file without a landmarker.
+        CheckpointError: no such file, a damaged one, pickled code, or a file without that network.
     """
     path = Path(path)
     if not path.is_file():
@@ -40,10 +45,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: cannot be read, it is damaged or cut short ({reason}). Use a checkpoint written by `make train`."
         ) from error
-    if not isinstance(content, Mapping) or "state_dict" not in content or "landmarker" not in content:
+    if not isinstance(content, Mapping) or "state_dict" not in content or network not in content:
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
         raise CheckpointError(
-            f"{path}: found {found}; expected a Warpmark checkpoint with 'state_dict' and 'landmarker'. "
+            f"{path}: found {found}; expected a Warpmark checkpoint with 'state_dict' and {network!r}. "
             "Use one written by `make train`."
         )
     return dict(content)
@@ -69,24 +74,24 @@ def load_landmarker(path: str | Path) -> Landmarker:
     return landmarker.eval()
 
 
-def load_weights(landmarker: Landmarker, checkpoint: Mapping[str, Any], path: str | Path) -> None:
-    """Put a checkpoint's weights into a landmarker.
+def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, network: str = LANDMARKER) -> None:
+    """Put a checkpoint's weights into a landmarker, or into the network of another name.
 
     Raises:
         CheckpointError: keys or shapes differ; the first ones are named.
     """
     state = {
-        name.removeprefix(_PREFIX): value
+        name.removeprefix(f"{network}."): value
         for name, value in checkpoint["state_dict"].items()
-        if name.startswith(_PREFIX)
+        if name.startswith(f"{network}.")
     }
-    if differences := _differences(landmarker, state):
+    if differences := _differences(module, state):
         raise CheckpointError(
-            f"{path}: does not fit {type(landmarker).__name__}: {'; '.join(differences[:5])}"
+            f"{path}: does not fit {type(module).__name__}: {'; '.join(differences[:5])}"
             + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
-            + ". Give the LANDMARKER and PROFILE it was trained with."
+            + ". Give the LANDMARKER and PROFILE it was trained with, and for a translator the METHOD."
         )
-    landmarker.load_state_dict(state)
+    module.load_state_dict(state)
 
 
 def _differences(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:

@@ -17,7 +17,9 @@ from experiments.checkpoints import landmarker_spec, load_weights, read_checkpoi
 from experiments.errors import UsageError
 from experiments.pretraining import Pretraining, provide_pretrained
 from experiments.run_folder import prepare_run_folder
+from experiments.translating import Translation, load_translator_weights, provide_translator
 from lightning_modules.methods.base import FaceMethod
+from lightning_modules.translation import Translator
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +75,8 @@ class SaveRunConfig(SaveConfigCallback):
 class WarpmarkCLI(LightningCLI):
     """The Lightning CLI with a setting as data, a method as model, and a pretrained start where the method needs one.
 
-    Besides ``trainer``, ``model`` and ``data`` it knows ``run`` (names), ``paths`` and ``pretraining``. Configuration
-    files are merged in order, and ``${…}`` is resolved across files and overrides.
+    Besides ``trainer``, ``model`` and ``data`` it knows ``run`` (names), ``paths``, ``pretraining`` and
+    ``translation``. Configuration files are merged in order, and ``${…}`` is resolved across files and overrides.
     """
 
     def __init__(self, args: list[str], run: bool = True) -> None:
@@ -96,6 +98,7 @@ class WarpmarkCLI(LightningCLI):
         parser.add_class_arguments(Run, "run")
         parser.add_class_arguments(Paths, "paths")
         parser.add_class_arguments(Pretraining, "pretraining")
+        parser.add_class_arguments(Translation, "translation")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("paths.data", "data.root")
         parser.link_arguments("model.image_size", "data.image_size", apply_on="instantiate")
@@ -136,6 +139,7 @@ class WarpmarkCLI(LightningCLI):
         config = config.get(str(self.subcommand), config)
         self.trainer_config = config["trainer"]
         self.landmarker_config = config["model"]["init_args"]["landmarker"]
+        self.translator_config = config["model"]["init_args"].get("translator")
         self.method.landmarker_spec = landmarker_spec(self.landmarker_config)
 
     def before_fit(self) -> None:
@@ -154,7 +158,7 @@ class WarpmarkCLI(LightningCLI):
         log.info("device: %s × %d", type(self.trainer.accelerator).__name__, self.trainer.num_devices)
         # Before the folder: bad files must not move an earlier run aside.
         self.data.setup()
-        if self.method.needs_target and self.data.target_faces is None:
+        if (self.method.needs_target or self.method.needs_translator) and self.data.target_faces is None:
             raise UsageError(
                 f"{type(self.method).__name__} learns from unlabelled stylised faces, and the setting has no target. "
                 "Give `data.target`, or choose METHOD=supervised."
@@ -163,18 +167,19 @@ class WarpmarkCLI(LightningCLI):
         resume = keep_folder or bool(ckpt_path)
         if options.pretraining.checkpoint and self.trainer.is_global_zero:
             self._check_start(Path(options.pretraining.checkpoint), resume)
+        # A checkpoint of the run holds its translator too.
+        translator = None if ckpt_path or not self.method.needs_translator else cast(Translator, self.method.translator)
+        if translator is not None and options.translation.checkpoint:
+            load_translator_weights(translator, options.translation.checkpoint)
         if self.trainer.is_global_zero:
             prepare_run_folder(Path(self.trainer.default_root_dir), resume)
+        where = Path(options.paths.runs), options.seed_everything
+        shared = self.trainer_config, self.trainer.is_global_zero
         self.start = provide_pretrained(
-            self.method,
-            self.data,
-            options.pretraining,
-            Path(options.paths.runs),
-            options.seed_everything,
-            self.landmarker_config,
-            self.trainer_config,
-            self.trainer.is_global_zero,
+            self.method, self.data, options.pretraining, *where, self.landmarker_config, *shared
         )
+        if translator is not None:
+            provide_translator(translator, self.data, options.translation, *where, self.translator_config, *shared)
 
     def _check_start(self, checkpoint: Path, resume: bool) -> None:
         load_weights(self.method.landmarker, read_checkpoint(checkpoint), checkpoint)

@@ -1,42 +1,22 @@
 """The start of an adaptation: a landmarker trained on the source, made once and used again."""
 
-import hashlib
-import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from filelock import FileLock, Timeout
-from jsonargparse import ArgumentParser
-from lightning import Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.strategies import Strategy
+from lightning import seed_everything
 
-from callbacks.exact_resume import AtomicCheckpointIO, ExactResume
-from callbacks.progress import PhaseProgressBar
 from datamodules.setting import SettingDataModule
 from experiments.checkpoints import load_weights, read_checkpoint
+from experiments.made_once import UNFINISHED, key_of, one_run_at_a_time, trainer_of_its_own
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.methods.supervised import Supervised
 
 log = logging.getLogger(__name__)
-
-_SHARED_TRAINER_OPTIONS = (
-    "accelerator",
-    "devices",
-    "num_nodes",
-    "strategy",
-    "precision",
-    "limit_train_batches",
-    "enable_progress_bar",
-    "log_every_n_steps",
-    "deterministic",
-)
 
 
 @dataclass(frozen=True)
@@ -99,7 +79,7 @@ def provide_pretrained(
         name = re.sub(r"\W+", "", str(landmarker_config["class_path"]).rsplit(".", 1)[-1]).lower()
         folder = runs / "pretrained" / f"{name}-{_key(data, how, landmarker_config)}-seed{seed}"
         path = folder / "landmarker.ckpt"
-        with _one_run_at_a_time(folder) if first_process else nullcontext():
+        with one_run_at_a_time(folder, "start") if first_process else nullcontext():
             if not path.exists():
                 log.info("pretraining on the source: %d epochs, into %s", how.max_epochs, folder)
                 _pretrain(method, data, how, folder, seed, trainer_options)
@@ -108,21 +88,6 @@ def provide_pretrained(
     # What follows must not depend on whether the start was made just now or found.
     seed_everything(seed, workers=True, verbose=False)
     return path
-
-
-@contextmanager
-def _one_run_at_a_time(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        log.info("waiting for another run, which is making the same start in %s", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _key(data: SettingDataModule, how: Pretraining, landmarker_config: Mapping[str, Any]) -> str:
@@ -135,7 +100,7 @@ def _key(data: SettingDataModule, how: Pretraining, landmarker_config: Mapping[s
         "steps_per_epoch": data.steps_per_epoch,
         "image_size": data.image_size,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return key_of(facts)
 
 
 def _pretrain(
@@ -147,35 +112,13 @@ def _pretrain(
     trainer_options: Mapping[str, Any],
 ) -> None:
     """Train the method's landmarker on the source and write ``folder/landmarker.ckpt``."""
-    shared = {name: trainer_options[name] for name in _SHARED_TRAINER_OPTIONS if name in trainer_options}
-    if isinstance(shared.get("strategy"), Mapping):
-        shared["strategy"] = _strategy(shared["strategy"])
-    without_bar = shared.get("enable_progress_bar") is False
-    last = ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
-    trainer = Trainer(
-        **shared,
-        default_root_dir=folder,
-        max_epochs=how.max_epochs,
-        gradient_clip_val=how.gradient_clip_norm,
-        callbacks=[last, ExactResume(), *([] if without_bar else [PhaseProgressBar()])],
-        plugins=[AtomicCheckpointIO()],
-        logger=CSVLogger(folder, name="csv"),
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-        enable_model_summary=False,
+    trainer = trainer_of_its_own(
+        folder, trainer_options, max_epochs=how.max_epochs, gradient_clip_val=how.gradient_clip_norm
     )
     supervised = Supervised(method.landmarker, how.learning_rate, weight_decay=how.weight_decay)
     supervised.landmarker_spec = method.landmarker_spec
     supervised.phase = "pretraining"
     seed_everything(seed, workers=True, verbose=False)
-    unfinished = folder / "last.ckpt"
+    unfinished = folder / UNFINISHED
     trainer.fit(supervised, datamodule=data, ckpt_path=unfinished if unfinished.exists() else None, weights_only=True)
     trainer.save_checkpoint(folder / "landmarker.ckpt", weights_only=True)
-
-
-def _strategy(spec: Mapping[str, Any]) -> Strategy:
-    """A strategy of the pretraining's own: one that belongs to a trainer cannot be given to another."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Strategy, "strategy")
-    return cast(Strategy, parser.instantiate_classes(parser.parse_object({"strategy": dict(spec)})).strategy)

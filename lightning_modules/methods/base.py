@@ -70,6 +70,8 @@ class FaceMethod(LightningModule):
     """Whether training batches must hold target faces."""
     needs_pretraining: ClassVar[bool] = False
     """Whether it starts from a landmarker trained on the source (the command line then provides one)."""
+    needs_translator: ClassVar[bool] = False
+    """Whether its ``translator`` is to be trained first, on source and target (the command line then does that)."""
     phase: str = "train"
     """What the current epoch does, for progress bars and tables."""
 

@@ -40,7 +40,8 @@ class TranslatorTraining(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.translator = translator
+        # A method may have fixed it.
+        self.translator = translator.requires_grad_(True).train()
         self.pools = nn.ModuleDict({style: ImagePool(pool_size) for style in (TARGET, SOURCE)})
         self.learning_rate, self.decay_from, self.further = learning_rate, decay_from, further
 

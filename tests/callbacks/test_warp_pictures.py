@@ -8,7 +8,7 @@ from lightning import Trainer
 
 from callbacks.drawing import enlarge, to_picture
 from callbacks.field_drawing import draw_quiver
-from callbacks.warp_pictures import COLUMNS, FieldPicture, WarpPictures, _spread, warp_grid
+from callbacks.warp_pictures import COLUMNS, FieldPicture, WarpPictures, spread, warp_grid
 from datamodules.datasets import SyntheticDataModule
 from datamodules.setting import SettingDataModule
 from lightning_modules.methods import FaceWarping, Supervised
@@ -92,8 +92,8 @@ def test_no_pictures_without_a_target(tmp_path: Path) -> None:
 
 
 def test_pairs_are_spread_over_the_sets() -> None:
-    assert _spread(data().source_faces, 3, SIZE).indices.tolist() == [0, 2, 5]
-    assert _spread(data().source_faces, 9, SIZE).indices.tolist() == [0, 1, 2, 3, 4, 5]
+    assert spread(data().source_faces, 3, SIZE).indices.tolist() == [0, 2, 5]
+    assert spread(data().source_faces, 9, SIZE).indices.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 class Knows(torch.nn.Module):
