@@ -2,10 +2,11 @@
 
 from lightning_modules.methods.adaptsegnet import AdaptSegNet
 from lightning_modules.methods.base import FaceMethod
+from lightning_modules.methods.cyclegan import CycleGAN
 from lightning_modules.methods.face_warping import FaceWarping
 from lightning_modules.methods.fda import FDA
 from lightning_modules.methods.revgrad import RevGrad
 from lightning_modules.methods.stylize import Stylize
 from lightning_modules.methods.supervised import Supervised
 
-__all__ = ["AdaptSegNet", "FDA", "FaceMethod", "FaceWarping", "RevGrad", "Stylize", "Supervised"]
+__all__ = ["AdaptSegNet", "CycleGAN", "FDA", "FaceMethod", "FaceWarping", "RevGrad", "Stylize", "Supervised"]

@@ -13,7 +13,7 @@ from experiments.catalogue import CONFIGS, config_files, names
 from experiments.cli import WarpmarkCLI
 from experiments.train import compose, parse
 from lightning_modules.landmarkers import SLPT
-from lightning_modules.methods import FDA, AdaptSegNet, FaceWarping, RevGrad, Stylize, Supervised
+from lightning_modules.methods import FDA, AdaptSegNet, CycleGAN, FaceWarping, RevGrad, Stylize, Supervised
 from tests.experiments.conftest import FinishedRun
 from tests.experiments.helpers import (
     PHASES,
@@ -56,6 +56,7 @@ SOURCES = {
 """Source and target of each setting (the paper's Table 1)."""
 METHODS = {
     "adaptsegnet": AdaptSegNet,
+    "cyclegan": CycleGAN,
     "face_warping": FaceWarping,
     "fda": FDA,
     "revgrad": RevGrad,
