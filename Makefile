@@ -7,19 +7,20 @@ RUN := $(BIN)/python -m experiments
 SETTING ?= gzsl_artiface
 LANDMARKER ?= slpt
 PROFILE ?= quick
+COMPARISON ?= methods
 STUDY ?= warping
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate figure study import-weights test lint bench
+.PHONY: help setup train evaluate figure compare study import-weights test lint bench
 
 help:  ## what can be done
 	@echo "make setup                      a virtual environment in $(VENV) with everything (idempotent)"
 	@echo "make train SETTING=$(SETTING)"
 	@echo "    SETTING     da_cariface | da_artiface | gzsl_artiface | gzsl_cariface | oracle | own"
-	@echo "    METHOD      face_warping | stylize | fda | revgrad | adaptsegnet | supervised"
+	@echo "    METHOD      face_warping | stylize | self_training | fda | revgrad | adaptsegnet | supervised"
 	@echo "                                                         (default: face_warping; oracle: supervised)"
-	@echo "    LANDMARKER  slpt | hrnet | star | openpose | spiga | sbr     (default: slpt)"
+	@echo "    LANDMARKER  slpt | hrnet | star | openpose | spiga | sbr | integral   (default: slpt)"
 	@echo "    DATA        synthetic | folder with 300W/, CariFace_dataset/, AF_dataset/   (default: synthetic)"
 	@echo "    SOURCE TARGET [TEST]   your own folders, with SETTING=own"
 	@echo "    PROFILE     quick (minutes on two CPU cores) | paper (default: quick)"
@@ -30,6 +31,7 @@ help:  ## what can be done
 	@echo "make evaluate CKPT=runs/…/best.ckpt TEST=folder [OUT=metrics.json]"
 	@echo "make figure PHOTO=photo.jpg STYLISED=face.png [CKPT=runs/…/last.ckpt] [OUT=figure.png]"
 	@echo "make import-weights LANDMARKER=slpt FROM=file [TO=file]   published weights, under our names"
+	@echo "make compare COMPARISON=landmarkers|methods SOURCE=photos TARGET=drawings   whole runs under one budget"
 	@echo "make study STUDY=warping SOURCE=photos TARGET=drawings    many short adaptations and their table"
 	@echo "make test | lint | bench"
 
@@ -62,6 +64,10 @@ figure: setup
 		make figure PHOTO=photo.jpg STYLISED=face.png [CKPT=runs/…/last.ckpt] [OUT=figure.png]))
 	@$(RUN) figure --photo "$(PHOTO)" --stylised "$(STYLISED)" $(if $(CKPT),--ckpt "$(CKPT)") \
 		$(if $(OUT),--out "$(OUT)") $(ARGS)
+
+compare: setup
+	@$(RUN) compare $(COMPARISON) $(if $(DATA),--data "$(DATA)") $(if $(SOURCE),--source "$(SOURCE)") \
+		$(if $(TARGET),--target "$(TARGET)") $(if $(TEST),--test "$(TEST)") $(ARGS)
 
 study: setup
 	@$(RUN) study $(STUDY) $(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(ARGS)

@@ -26,13 +26,14 @@ _HELP = """python -m experiments COMMAND [OPTIONS]
   figure      a photo warped onto a stylised face, as a picture of all its steps, as `make figure` does
   import-weights
               an author's published weights under our names, checked tensor by tensor
+  compare     many whole runs under one budget, and their table, as `make compare` does
   study       many short adaptations from one start, and their table
   fit, validate, test
               the Lightning CLI, e.g. fit --config=configs/base.yaml --config=… --model.init_args.…=…
 
 Each command tells its options with --help. After its own options, `train` takes those of `fit`.
 """
-_COMMANDS = ("train", "evaluate", "figure", "import-weights", "study", "fit", "validate", "test")
+_COMMANDS = ("train", "evaluate", "figure", "import-weights", "compare", "study", "fit", "validate", "test")
 
 
 def main(arguments: list[str]) -> None:
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> None:
     for message in _HARMLESS:
         warnings.filterwarnings("ignore", message=message)
     from experiments.cli import WarpmarkCLI
+    from experiments.compare import compare
     from experiments.evaluate import evaluate
     from experiments.figure import figure
     from experiments.import_weights import import_weights
@@ -56,6 +58,7 @@ def main(arguments: list[str]) -> None:
         "evaluate": evaluate,
         "figure": figure,
         "import-weights": import_weights,
+        "compare": compare,
         "study": study,
     }
     command, *options = arguments

@@ -101,7 +101,7 @@ def study(arguments: list[str]) -> Path:
     path = Path(options.study)
     chosen = read_study(path if path.suffix else STUDIES / f"{path}.yaml")
     out = Path(options.out or f"runs/studies/{chosen.name}")
-    k, n = _part(options.part)
+    k, n = part(options.part)
     for name in options.rows or ():
         if name not in chosen.rows:
             raise UsageError(f"{name!r} is no row of {chosen.name}. {nearest(name, chosen.rows)}")
@@ -127,7 +127,12 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def _part(text: str) -> tuple[int, int]:
+def part(text: str) -> tuple[int, int]:
+    """Read ``k/n``: of every n pieces of work, the k-th.
+
+    Raises:
+        UsageError: it is not that.
+    """
     try:
         k, n = (int(number) for number in text.split("/"))
     except ValueError:

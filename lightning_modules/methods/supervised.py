@@ -19,12 +19,20 @@ class Supervised(FaceMethod):
         warmup: share of the steps (at least two of them) in which the learning rate rises to its peak; then it falls
             along a cosine.
         weight_decay: decoupled weight decay.
+        continue_from_start: go on from the pretrained start of other methods, to see what further training by itself
+            does.
     """
 
     def __init__(
-        self, landmarker: Landmarker, learning_rate: float = 1e-3, warmup: float = 0.1, weight_decay: float = 0.0
+        self,
+        landmarker: Landmarker,
+        learning_rate: float = 1e-3,
+        warmup: float = 0.1,
+        weight_decay: float = 0.0,
+        continue_from_start: bool = False,
     ) -> None:
         super().__init__(landmarker)
+        self.needs_pretraining = continue_from_start  # type: ignore[misc]  # of this one
         self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
 
     def setup(self, stage: str) -> None:
