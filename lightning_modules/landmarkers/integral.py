@@ -33,7 +33,7 @@ class Integral(Landmarker):
 
     Args:
         image_size: side of the crops, in pixels; a multiple of ``stride``.
-        backbone: any timm network with ``features_only``: convolutional, or a vision transformer (whose tokens are
+        backbone: any timm network with intermediate features: convolutional, or a vision transformer (whose tokens are
             resampled to the wanted stride).
         pretrained: start the backbone from timm's weights (true; downloaded from its hub on first use) or from those of
             an installed Python package (``package``; no download; EfficientNet-Lite0 only). Not used where ``weights``
@@ -61,7 +61,7 @@ class Integral(Landmarker):
     def __init__(
         self,
         image_size: int = 256,
-        backbone: str = "convnextv2_nano",
+        backbone: str = "tf_efficientnet_lite0",
         pretrained: Pretrained = False,
         weights: str | None = None,
         feature_dim: int = 96,

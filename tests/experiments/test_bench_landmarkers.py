@@ -1,0 +1,80 @@
+"""The landmarkers' benchmark; nothing here is about how long anything takes."""
+
+import argparse
+
+import pytest
+import torch
+from rich.console import Console
+
+from experiments import bench_landmarkers as bench
+from experiments.catalogue import names
+from lightning_modules.landmarkers import Integral
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def landmarker() -> Integral:
+    return Integral(image_size=64, backbone="mobilenetv3_small_050", feature_dim=16).eval()
+
+
+@pytest.mark.parametrize("name", names("landmarker"))
+def test_the_light_form_is_the_shipped_one(name: str) -> None:
+    light = bench.build(name, "light")
+    assert light.image_size == 128
+    assert not light.training
+
+
+def test_every_variant_finds_the_same_landmarks(landmarker: Integral) -> None:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    ways = bench.variants(landmarker, ["eager", "channels_last", "bf16"], CPU)
+    with torch.inference_mode():
+        expected = landmarker(images)
+        for name in ("eager", "channels_last"):
+            torch.testing.assert_close(ways[name](images).landmarks, expected.landmarks, atol=1e-4, rtol=0, msg=name)
+        # Heatmaps of an untrained network have no peaks to speak of, so landmarks may jump.
+        half = ways["bf16"](images).heatmaps
+    assert half.dtype == torch.bfloat16
+    both = torch.stack([half.flatten().float(), expected.heatmaps.flatten()])
+    assert both.corrcoef()[0, 1] > 0.99
+    eager, last = ways["eager"], ways["channels_last"]
+    assert isinstance(eager, Integral)
+    assert isinstance(last, Integral)
+    assert eager.mix[0].weight.is_contiguous()
+    assert not eager.channels_last
+    assert last.channels_last
+
+
+def test_times_are_of_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that counts calls, the best of the rounds over the batch size."""
+    taken = iter([9.0, 4.0, 2.0, 3.0])
+    monkeypatch.setattr(bench, "seconds", lambda work, device: bench_seconds(next(taken)))
+    sizes = []
+    calls = {("light", "eager"): lambda images: sizes.append(tuple(images.shape))}
+    found = bench.milliseconds(calls, {"light": 32}, 4, 3, CPU)
+    assert found == {("light", "eager"): 1e3 * 2.0 / 4}
+    assert set(sizes) == {(4, 3, 32, 32)}
+
+
+def bench_seconds(wall: float) -> object:
+    return argparse.Namespace(wall=wall)
+
+
+def test_a_table(monkeypatch: pytest.MonkeyPatch, landmarker: Integral) -> None:
+    monkeypatch.setattr(bench, "build", lambda name, form: landmarker)
+    options = argparse.Namespace(
+        device="cpu", forms=["light", "full"], variants=["eager"], compile=[], batches=[1, 2], rounds=1
+    )
+    console = Console(record=True, width=120)
+    console.print(bench.measure("integral", options))
+    text = console.export_text()
+    assert "light, 64 px, eager" in text
+    full = next(line for line in text.splitlines() if "full, 64 px, eager" in line)
+    assert full.count("(1.0)") == 2
+
+
+def test_a_landmarker_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        bench.main(["--landmarkers", "integrol"])
+    assert exit_.value.code == 2
+    assert "Did you mean 'integral'" in capsys.readouterr().err
