@@ -43,14 +43,24 @@ class Adaptation(FaceMethod):
         self.automatic_optimization = False
         self.learning_rate, self.schedule, self.gradient_clip_norm = learning_rate, schedule, gradient_clip_norm
 
+    @property
+    def trained(self) -> Landmarker:
+        """What the landmarker's optimizer moves: itself, unless a method tests another than it trains."""
+        return self.landmarker
+
     def supervised_loss(self, photos: FaceBatch) -> Tensor:
         """The landmarker's own loss on labelled photos, a scalar."""
         assert photos.landmarks is not None, "the source is labelled"
-        return self.landmarker.loss(self.landmarker(photos.images), photos.landmarks)
+        return self.trained.loss(self.trained(photos.images), photos.landmarks)
+
+    @property
+    def decay(self) -> float:
+        """What the schedule multiplies learning rates by at this step."""
+        return cosine_decay(self.progress) if self.schedule == "cosine" else 1.0
 
     def learning_rate_of(self, which: int) -> float:
         """The current learning rate of the optimizer in that place."""
-        return self.learning_rate * (cosine_decay(self.progress) if self.schedule == "cosine" else 1.0)
+        return self.learning_rate * self.decay
 
     def update(self, loss: Tensor, *which: int) -> None:
         """One step of an optimizer, or several, down the gradient of ``loss``; only their parameters move.
@@ -77,7 +87,7 @@ class Adaptation(FaceMethod):
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Clip the landmarker's gradient (Lightning leaves this to manual optimisation)."""
         if self.gradient_clip_norm is not None and optimizer is self._optimizers()[LANDMARKER].optimizer:
-            nn.utils.clip_grad_norm_(self.landmarker.parameters(), self.gradient_clip_norm)
+            nn.utils.clip_grad_norm_(self.trained.parameters(), self.gradient_clip_norm)
 
     def further_optimizers(self) -> list[torch.optim.Optimizer]:
         """Those of networks other than the landmarker, from place 1 on."""
@@ -85,7 +95,7 @@ class Adaptation(FaceMethod):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the landmarker, then the further ones."""
-        adam = torch.optim.Adam(self.landmarker.parameters(), lr=self.learning_rate)
+        adam = torch.optim.Adam(self.trained.parameters(), lr=self.learning_rate)
         return [adam, *self.further_optimizers()]
 
 

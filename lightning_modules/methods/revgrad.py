@@ -71,8 +71,7 @@ class RevGrad(Adversarial):
 
     def learning_rate_of(self, which: int) -> float:
         """See :meth:`Adaptation.learning_rate_of`."""
-        share = 1.0 if which == LANDMARKER else self.classifier_learning_rate / self.learning_rate
-        return share * super().learning_rate_of(which)
+        return (self.learning_rate if which == LANDMARKER else self.classifier_learning_rate) * self.decay
 
     def further_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the classifier."""
