@@ -83,7 +83,7 @@ def find_pseudo_landmarks(
     found, disagreement = torch.zeros(count), torch.zeros(count)
     for batch in loader:
         batch = batch.to(device)
-        crop, spread = _estimate(landmarker, batch.images, mirror_average)
+        crop, spread = estimate(landmarker, batch.images, mirror_average)
         pixels = to_image_pixels(crop, batch.matrices, landmarker.image_size)
         where = batch.indices.cpu()
         landmarks[where], disagreement[where], found[where] = pixels.float().cpu(), spread.cpu(), 1.0
@@ -121,7 +121,7 @@ def loss_with_pseudo(
     return loss * (weights.sum() / len(photos))
 
 
-def _estimate(landmarker: Landmarker, images: Tensor, mirror_average: bool) -> tuple[Tensor, Tensor]:
+def estimate(landmarker: Landmarker, images: Tensor, mirror_average: bool = True) -> tuple[Tensor, Tensor]:
     """Landmarks ``(B, 68, 2)`` and, per face, how far crop and mirror image disagree over inter-ocular distance."""
     landmarks = landmarker(images).landmarks.float()
     if not mirror_average:

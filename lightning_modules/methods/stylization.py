@@ -8,6 +8,7 @@ from torch import Tensor
 
 from datamodules.faces import FaceBatch
 from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.methods.adversarial import evaluating
 from lightning_modules.methods.amplitude import swap_amplitude
 from lightning_modules.methods.exaggeration import Exaggeration
 from lightning_modules.methods.painterly import brush, clarity, flatten_colours, ink_lines, match_colours, pencil
@@ -155,11 +156,10 @@ class Stylization:
 @torch.no_grad()
 def landmarks_of(landmarker: Landmarker, images: Tensor) -> Tensor:
     """What a landmarker says of crops, ``(B, 68, 2)``, without a trace: no gradient, no batch-norm statistics."""
-    modes = [(module, module.training) for module in landmarker.modules()]
-    landmarker.eval()
-    landmarks: Tensor = landmarker(images).landmarks.float()
-    for module, training in modes:
-        module.training = training
+    with evaluating(landmarker):
+        landmarks: Tensor = landmarker(images).landmarks.float()
+    # Autocast keeps the weights it has rounded, and these were rounded without a gradient.
+    torch.clear_autocast_cache()
     return landmarks
 
 

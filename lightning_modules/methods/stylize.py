@@ -43,9 +43,16 @@ class Stylize(Adaptation):
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.source))
         self.update(loss)
 
-    def stylized(self, photos: FaceBatch, drawings: FaceBatch) -> FaceBatch:
-        """Photos stylised after the stylised faces they are paired with; their labels go where their pixels go."""
+    def stylized(self, photos: FaceBatch, drawings: FaceBatch, shapes: Tensor | None = None) -> FaceBatch:
+        """Photos stylised after the stylised faces they are paired with; their labels go where their pixels go.
+
+        Args:
+            photos: labelled crops.
+            drawings: as many stylised faces.
+            shapes: landmarks of those, ``(B, 68, 2)``; what the landmarker says of them if None.
+        """
         if self.stylization is None:
             return photos
-        shapes = landmarks_of(self.landmarker, drawings.images)
+        if shapes is None:
+            shapes = landmarks_of(self.landmarker, drawings.images)
         return self.stylization(photos, drawings.images, shapes, self.mean_face)

@@ -13,7 +13,16 @@ from experiments.catalogue import CONFIGS, config_files, names
 from experiments.cli import WarpmarkCLI
 from experiments.train import compose, parse
 from lightning_modules.landmarkers import SLPT
-from lightning_modules.methods import FDA, AdaptSegNet, CycleGAN, FaceWarping, RevGrad, Stylize, Supervised
+from lightning_modules.methods import (
+    FDA,
+    AdaptSegNet,
+    CycleGAN,
+    FaceWarping,
+    RevGrad,
+    SelfTraining,
+    Stylize,
+    Supervised,
+)
 from tests.experiments.conftest import FinishedRun
 from tests.experiments.helpers import (
     PHASES,
@@ -60,6 +69,7 @@ METHODS = {
     "face_warping": FaceWarping,
     "fda": FDA,
     "revgrad": RevGrad,
+    "self_training": SelfTraining,
     "stylize": Stylize,
     "supervised": Supervised,
 }

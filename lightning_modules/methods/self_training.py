@@ -1,0 +1,131 @@
+"""Self-training with a mean teacher: what a slow copy sees in a plain view, the student learns in a hard one."""
+
+import math
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from datamodules.faces import TrainBatch
+from datamodules.setting import steps_done
+from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.methods.adversarial import evaluating
+from lightning_modules.methods.pseudo import estimate, loss_with_pseudo
+from lightning_modules.methods.strong_view import StrongView
+from lightning_modules.methods.stylization import Stylization
+from lightning_modules.methods.stylize import Stylize
+
+
+class SelfTraining(Stylize):
+    """Learn photos' labels and, on stylised faces, to agree with a teacher that averages one's own past.
+
+    The teacher (Tarvainen and Valpola, NeurIPS 2017) is an exponential moving average of the student, batch-norm
+    statistics included. It looks at the crop as the loader gives it and at its mirror image, in evaluation mode; the
+    mean is what the student, looking at a :class:`StrongView` of the crop, is to say. How far crop and mirror image
+    disagree says how much a face counts.
+
+    Args:
+        landmarker: the network, pretrained on the source: what is tested and saved.
+        ema_decay: of the teacher. It rises to this from 0.1 as (1 + k) / (10 + k) with the step k, so that the teacher
+            follows early and remembers late.
+        consistency_weight: of the loss on the teacher's landmarks, once it has risen.
+        ramp_up: share of the run in which that weight rises, as exp(-5 (1 - t)²) (the paper's).
+        tolerance: disagreement d, over inter-ocular distance, up to which a face is trusted.
+        confidence: ``soft``: a face weighs exp(-d² / (2 tolerance²)); ``threshold``: 1 up to the tolerance, else 0.
+        tested: which of the two the landmarker is. The paper tests the teacher, which is the better one.
+        view: the student's view; the defaults of :class:`StrongView` if None.
+        stylization: how photos are stylised, see :class:`Stylize`; None leaves them as they are.
+        options: learning rate, schedule and clipping, see :class:`Adaptation`.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        landmarker: Landmarker,
+        ema_decay: float = 0.999,
+        consistency_weight: float = 1.0,
+        ramp_up: float = 0.25,
+        tolerance: float = 0.06,
+        confidence: Literal["soft", "threshold"] = "soft",
+        tested: Literal["teacher", "student"] = "teacher",
+        view: StrongView | None = None,
+        stylization: Stylization | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(landmarker, stylization, **options)
+        if not 0 <= ema_decay <= 1 or not 0 <= ramp_up <= 1:
+            raise ValueError(f"ema_decay is {ema_decay} and ramp_up {ramp_up}; expected numbers in [0, 1].")
+        if not tolerance > 0:
+            raise ValueError(f"tolerance is {tolerance}; expected a share of the inter-ocular distance above 0.")
+        self.ema_decay, self.consistency_weight, self.ramp_up = ema_decay, consistency_weight, ramp_up
+        self.tolerance, self.confidence, self.tested = tolerance, confidence, tested
+        self.view = view or StrongView()
+        self.other = deepcopy(landmarker)
+
+    @property
+    def teacher(self) -> Landmarker:
+        """The moving average."""
+        return self.landmarker if self.tested == "teacher" else self.other
+
+    @property
+    def trained(self) -> Landmarker:
+        """The student."""
+        return self.other if self.tested == "teacher" else self.landmarker
+
+    def setup(self, stage: str) -> None:
+        """Also start both where the landmarker starts (a resumed run then finds them in its checkpoint)."""
+        super().setup(stage)
+        if stage == "fit":
+            self.other.load_state_dict(self.landmarker.state_dict())
+            # Not before: pretraining, which comes first, trains the landmarker.
+            self.teacher.requires_grad_(False)
+
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
+        """One step of the student on photos and stylised faces, and one of the teacher after it."""
+        assert batch.target is not None, "the setting has a target"
+        with torch.no_grad(), evaluating(self.teacher):
+            seen, disagreement = estimate(self.teacher, batch.target.images)
+        photos = self.stylized(batch.source, batch.target, seen)
+        assert photos.landmarks is not None, "the source is labelled"
+        views, moved = self.view(batch.target.images, seen)
+        trust = self.trust(disagreement)
+        weights = self.consistency_weight * rise(self.progress, self.ramp_up) * trust
+        loss = loss_with_pseudo(self.trained, photos.images, photos.landmarks, views, moved, weights)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(photos))
+        self.log("train/trust", trust.mean(), batch_size=len(photos))
+        self.update(loss)
+        self.follow(steps_done(self.trainer))
+
+    def trust(self, disagreement: Tensor) -> Tensor:
+        """How much each face counts, in [0, 1], by how far crop and mirror image disagree, both of shape ``(B,)``."""
+        if self.confidence == "threshold":
+            return (disagreement <= self.tolerance).to(disagreement.dtype)
+        return (-0.5 * (disagreement / self.tolerance).square()).exp()
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Move the teacher towards the student after a step, counted from 0."""
+        pairs = list(zip(_state(self.teacher), _state(self.trained), strict=True))
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        decay = min(self.ema_decay, (1 + step) / (10 + step))
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(tuple(theirs for theirs, _ in averaged), tuple(ours for _, ours in averaged), step)
+        for theirs, ours in pairs:
+            if not theirs.is_floating_point():  # batch-norm's count of batches
+                theirs.copy_(ours)
+
+
+def rise(progress: float, share: float) -> float:
+    """From exp(-5) at the start of a run to 1 once that share of it is done; 1 throughout for no share."""
+    left = 1 - min(1.0, progress / share) if share > 0 else 0.0
+    return math.exp(-5 * left**2)
+
+
+def _state(landmarker: Landmarker) -> Iterator[Tensor]:
+    yield from landmarker.parameters()
+    yield from landmarker.buffers()
