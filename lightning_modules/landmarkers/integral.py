@@ -116,7 +116,8 @@ class Integral(Landmarker):
         # Half a stride at first: what a cell can be off by.
         scales = F.softplus(scales) * self.stride / self.image_size / 2 + _SMALLEST_SCALE
         return LandmarkerOutput(
-            stages=landmarks[:, None],
+            # Spreads without effect on the landmarks' graph: plain ddp wants a gradient for every parameter.
+            stages=(landmarks + 0.0 * scales[..., None])[:, None],
             heatmaps=heatmaps,
             # Of the density exp(-|d| / b) / (2π b²), per axis.
             uncertainty=math.sqrt(3) * scales,

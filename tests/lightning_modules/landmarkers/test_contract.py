@@ -12,8 +12,8 @@ from tests.lightning_modules.landmarkers.training import REAL, configured, drawn
 from tests.lightning_modules.methods.small import face_batch, silent
 
 SIZE = 64
-STAGES = {"openpose": 2, "spiga": 3, "sbr": 2}
-SCHEDULES = {"openpose": (110, 1e-2), "spiga": (50, 3e-3), "sbr": (130, 1e-2)}
+STAGES = {"openpose": 2, "spiga": 3, "sbr": 2, "integral": 1}
+SCHEDULES = {"openpose": (110, 1e-2), "spiga": (50, 3e-3), "sbr": (130, 1e-2), "integral": (130, 1e-2)}
 """Steps and peak learning rate in which each fits eight faces."""
 
 
