@@ -16,6 +16,7 @@ import yaml
 
 from experiments.cli import WarpmarkCLI
 from experiments.errors import UsageError, nearest
+from experiments.pretraining import provide_pretrained
 from experiments.train import compose, parse
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.methods.supervised import Supervised
@@ -113,12 +114,15 @@ def run_cell(chosen: Comparison, cell: Cell, folders: list[str], out: Path, thre
     if (folder / "metrics.json").exists():
         return ""
     folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(threads)
+    start = provide_start(command_line(chosen, cell, folders))
     named, layers = _arguments(chosen, cell, folders)
     with tempfile.TemporaryDirectory() as temporary:
         files = _write(Path(temporary), layers)
-        epochs, steps = _steps(chosen.budget, [*named, *files], threads)
+        epochs, steps = _steps(chosen.budget, [*named, *files])
         options = [f"--trainer.default_root_dir={folder}", f"--trainer.max_epochs={epochs}"]
         options += [f"--data.steps_per_epoch={steps}", "--trainer.enable_progress_bar=false"]
+        options += [] if start is None else [f"--pretraining.checkpoint={start}"]
         command = [sys.executable, "-m", "experiments", "train", *named, *files, *options]
         log = folder.with_name(f"{cell.name}.log")
         with log.open("w") as output:
@@ -127,6 +131,19 @@ def run_cell(chosen: Comparison, cell: Cell, folders: list[str], out: Path, thre
     if status.returncode:
         return f"{cell.name} ended with status {status.returncode}: {log.read_text().strip().splitlines()[-1:]} ({log})"
     return ""
+
+
+def provide_start(cli: WarpmarkCLI) -> Path | None:
+    """The start that ``make train`` makes and uses, whatever the comparison's budget is; None where none is needed."""
+    return provide_pretrained(
+        cli.method,
+        cli.data,
+        cli.options.pretraining,
+        Path(cli.options.paths.runs),
+        cli.options.seed_everything,
+        cli.landmarker_config,
+        cli.trainer_config,
+    )
 
 
 def command_line(chosen: Comparison, cell: Cell, folders: list[str]) -> WarpmarkCLI:
@@ -158,12 +175,11 @@ def _write(folder: Path, layers: list[Mapping[str, Any]]) -> list[str]:
     return [f"--config={file}" for file in files]
 
 
-def _steps(budget: Mapping[str, float], arguments: list[str], threads: int) -> tuple[int, int]:
+def _steps(budget: Mapping[str, float], arguments: list[str]) -> tuple[int, int]:
     """Epochs, and steps of each, that fill the budget."""
     if "minutes" not in budget:
         return int(budget["epochs"]), int(budget["steps_per_epoch"])
     options, rest = parse(arguments)
-    torch.set_num_threads(threads)
     cli = WarpmarkCLI([*compose(options), *rest], run=False)
     if not isinstance(cli.method, Supervised):
         raise UsageError(
