@@ -2,6 +2,7 @@
 
 from lightning_modules.methods.adaptsegnet import AdaptSegNet
 from lightning_modules.methods.base import FaceMethod
+from lightning_modules.methods.bdl import BDL
 from lightning_modules.methods.cyclegan import CycleGAN
 from lightning_modules.methods.face_warping import FaceWarping
 from lightning_modules.methods.fda import FDA
@@ -12,6 +13,7 @@ from lightning_modules.methods.supervised import Supervised
 
 __all__ = [
     "AdaptSegNet",
+    "BDL",
     "CycleGAN",
     "FDA",
     "FaceMethod",

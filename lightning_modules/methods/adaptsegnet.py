@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datamodules.faces import TrainBatch
+from datamodules.faces import FaceBatch, TrainBatch
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods.adaptation import LANDMARKER
 from lightning_modules.methods.adversarial import DISCRIMINATOR, Adversarial, stage_count
@@ -53,8 +53,12 @@ class AdaptSegNet(Adversarial):
     def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
         """A step of the landmarker, then one of the discriminators on what it found."""
         assert batch.target is not None, "the setting has a target"
-        size = len(batch.source)
-        output, loss = self.pass_both(batch.source, batch.target)
+        self.adapt(batch.source, batch.target)
+
+    def adapt(self, labelled: FaceBatch, unlabelled: FaceBatch, pseudo: tuple[Tensor, Tensor] | None = None) -> None:
+        """Both steps; the unlabelled faces may have pseudo landmarks, see :meth:`pass_both`."""
+        size = len(labelled)
+        output, loss = self.pass_both(labelled, unlabelled, pseudo)
         photos, drawings = output.stages[:size], output.stages[size:]
         deceiving = self.deceiving_loss(drawings)
         self.update(loss + deceiving)

@@ -9,6 +9,7 @@ from torch import Tensor
 from datamodules.faces import FaceBatch
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.methods.adaptation import Adaptation
+from lightning_modules.methods.pseudo import pass_with_pseudo
 
 DISCRIMINATOR = 1
 """Place of the optimizer of what tells photos from drawings."""
@@ -17,19 +18,26 @@ DISCRIMINATOR = 1
 class Adversarial(Adaptation):
     """Base of methods in which a network learns to tell photos from drawings, and the landmarker to deceive it."""
 
-    def pass_both(self, photos: FaceBatch, drawings: FaceBatch) -> tuple[LandmarkerOutput, Tensor]:
+    def pass_both(
+        self, photos: FaceBatch, drawings: FaceBatch, pseudo: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[LandmarkerOutput, Tensor]:
         """One pass over photos and drawings together, so that both meet the same batch-norm statistics.
 
+        Args:
+            photos: labelled.
+            drawings: unlabelled.
+            pseudo: the drawings' pseudo landmarks (crop coordinates, ``(N, 68, 2)``) and how much each counts beside a
+                photo's 1, ``(N,)``.
+
         Returns:
-            The output for the photos, then the drawings; and the landmarker's own loss on the photos, a scalar.
+            The output for the photos, then the drawings; and the landmarker's own loss, a scalar: the photos' mean,
+            and with pseudo landmarks the weighted sum of the drawings' over the number of photos.
         """
         assert photos.landmarks is not None, "the source is labelled"
-        output: LandmarkerOutput = self.landmarker(torch.cat([photos.images, drawings.images]))
-        # Drawings have no labels: they count for nothing against any.
-        target = torch.cat([photos.landmarks, photos.landmarks[:1].expand(len(drawings), -1, -1)])
-        weight = torch.ones(len(target), device=target.device)
-        weight[len(photos) :] = 0
-        return output, self.landmarker.loss(output, target, weight)
+        labels = photos.landmarks
+        # Drawings without pseudo landmarks count for nothing against any.
+        target, weight = pseudo or (labels[:1].expand(len(drawings), -1, -1), labels.new_zeros(len(drawings)))
+        return pass_with_pseudo(self.landmarker, photos.images, labels, drawings.images, target, weight)
 
 
 def shared_features(landmarker: Landmarker, images: Tensor, output: LandmarkerOutput) -> Tensor:

@@ -66,11 +66,16 @@ class CycleGAN(Adaptation):
         self.update(loss)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.source))
 
-    @torch.no_grad()
     def translated(self, photos: FaceBatch) -> FaceBatch:
         """The batch with its first photos in the target's style, as many as ``translated_share`` says."""
-        count = round(self.translated_share * len(photos))
-        if count == 0:
-            return photos
-        images = self.translator.to_target(photos.images[:count]).to(photos.images.dtype)
-        return replace(photos, images=torch.cat([images, photos.images[count:]]))
+        return translated(photos, self.translator, self.translated_share)
+
+
+@torch.no_grad()
+def translated(photos: FaceBatch, translator: Translator, share: float) -> FaceBatch:
+    """A batch with its first photos, ``share`` of all, in the target's style; labels stay where they are."""
+    count = round(share * len(photos))
+    if count == 0:
+        return photos
+    images = translator.to_target(photos.images[:count]).to(photos.images.dtype)
+    return replace(photos, images=torch.cat([images, photos.images[count:]]))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from datamodules.faces import FaceBatch
 from datamodules.ibug68 import FLIP_PERMUTATION, OUTER_EYE_CORNERS
-from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.metrics import to_crop, to_image_pixels
 
 
@@ -101,6 +101,13 @@ def find_pseudo_landmarks(
 def loss_with_pseudo(
     landmarker: Landmarker, photos: Tensor, labels: Tensor, faces: Tensor, pseudo: Tensor, weights: Tensor
 ) -> Tensor:
+    """The loss of :func:`pass_with_pseudo`."""
+    return pass_with_pseudo(landmarker, photos, labels, faces, pseudo, weights)[1]
+
+
+def pass_with_pseudo(
+    landmarker: Landmarker, photos: Tensor, labels: Tensor, faces: Tensor, pseudo: Tensor, weights: Tensor
+) -> tuple[LandmarkerOutput, Tensor]:
     """The landmarker's own loss on photos' labels and on pseudo landmarks, in one forward pass (eq. 5).
 
     Args:
@@ -112,13 +119,14 @@ def loss_with_pseudo(
         weights: how much each of them counts beside a photo's 1, shape ``(N,)``.
 
     Returns:
-        Sum of the photos' mean loss and the weighted target faces' (their sum over B), a scalar.
+        The output for the photos, then the target faces; and the sum of the photos' mean loss and the weighted target
+        faces' (their sum over B), a scalar.
     """
-    output = landmarker(torch.cat([photos, faces]))
+    output: LandmarkerOutput = landmarker(torch.cat([photos, faces]))
     weights = torch.cat([weights.new_ones(len(photos)), weights])
     loss = landmarker.loss(output, torch.cat([labels, pseudo]), weights)
     # From the weighted mean over all faces.
-    return loss * (weights.sum() / len(photos))
+    return output, loss * (weights.sum() / len(photos))
 
 
 def estimate(landmarker: Landmarker, images: Tensor, mirror_average: bool = True) -> tuple[Tensor, Tensor]:

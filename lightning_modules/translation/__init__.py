@@ -10,6 +10,7 @@ from lightning_modules.translation.translator import (
     GeneratorLoss,
     Translations,
     Translator,
+    fixed,
     linear_decay,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "Translations",
     "Translator",
     "UNetGenerator",
+    "fixed",
     "linear_decay",
 ]

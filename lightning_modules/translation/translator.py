@@ -112,7 +112,7 @@ class Translator(nn.Module):
             further: gives more terms, e.g. what a landmarker says of the translations.
         """
         images = self.translate(photos, stylised)
-        with _fixed(self.discriminators):
+        with fixed(self.discriminators):
             fooled = [self.discriminators[TARGET](images.to_target), self.discriminators[SOURCE](images.to_source)]
         back = distance(images.photos_again, photos) + distance(images.stylised_again, stylised)
         terms = {
@@ -160,7 +160,7 @@ def linear_decay(progress: float, start: float = 0.5) -> float:
 
 
 @contextmanager
-def _fixed(module: nn.Module) -> Iterator[None]:
+def fixed(module: nn.Module) -> Iterator[None]:
     """Let gradients pass through a module, and leave none in it."""
     learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in learning:

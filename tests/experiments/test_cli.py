@@ -14,6 +14,7 @@ from experiments.cli import WarpmarkCLI
 from experiments.train import compose, parse
 from lightning_modules.landmarkers import SLPT
 from lightning_modules.methods import (
+    BDL,
     FDA,
     AdaptSegNet,
     CycleGAN,
@@ -65,6 +66,7 @@ SOURCES = {
 """Source and target of each setting (the paper's Table 1)."""
 METHODS = {
     "adaptsegnet": AdaptSegNet,
+    "bdl": BDL,
     "cyclegan": CycleGAN,
     "face_warping": FaceWarping,
     "fda": FDA,
