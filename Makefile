@@ -12,7 +12,7 @@ STUDY ?= warping
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate figure compare study import-weights test lint bench
+.PHONY: help setup train evaluate figure curves compare study import-weights test lint bench
 
 help:  ## what can be done
 	@echo "make setup                      a virtual environment in $(VENV) with everything (idempotent)"
@@ -26,10 +26,12 @@ help:  ## what can be done
 	@echo "    PROFILE     quick (minutes on two CPU cores) | paper (default: quick)"
 	@echo "    SEED        a number                                 (default: 0)"
 	@echo "    RESUME=1    go on with a run that was stopped"
+	@echo "    EMA=1       test and save a moving average of the weights"
 	@echo "    WANDB=1     also log to Weights & Biases (WANDB_MODE=offline keeps it here)"
 	@echo "    ARGS        anything of the Lightning CLI, e.g. ARGS=\"--trainer.max_epochs=3\""
 	@echo "make evaluate CKPT=runs/…/best.ckpt TEST=folder [OUT=metrics.json]"
 	@echo "make figure PHOTO=photo.jpg STYLISED=face.png [CKPT=runs/…/last.ckpt] [OUT=figure.png]"
+	@echo "make curves RUNS=\"runs/… runs/…\" [OUT=curves.png]         NME over the epochs"
 	@echo "make import-weights LANDMARKER=slpt FROM=file [TO=file]   published weights, under our names"
 	@echo "make compare COMPARISON=landmarkers|methods SOURCE=photos TARGET=drawings   whole runs under one budget"
 	@echo "make study STUDY=warping SOURCE=photos TARGET=drawings    many short adaptations and their table"
@@ -52,7 +54,7 @@ train: setup
 	@$(RUN) train --setting "$(SETTING)" --landmarker "$(LANDMARKER)" --profile "$(PROFILE)" --seed "$(SEED)" \
 		$(if $(METHOD),--method "$(METHOD)") $(if $(DATA),--data "$(DATA)") $(if $(SOURCE),--source "$(SOURCE)") \
 		$(if $(TARGET),--target "$(TARGET)") $(if $(TEST),--test "$(TEST)") $(if $(filter 1,$(RESUME)),--resume) \
-		$(if $(filter 1,$(WANDB)),--wandb) $(ARGS)
+		$(if $(filter 1,$(EMA)),--ema) $(if $(filter 1,$(WANDB)),--wandb) $(ARGS)
 
 evaluate: setup
 	@$(if $(CKPT),,$(error CKPT is not set: make evaluate CKPT=runs/…/best.ckpt TEST=folder))
@@ -64,6 +66,10 @@ figure: setup
 		make figure PHOTO=photo.jpg STYLISED=face.png [CKPT=runs/…/last.ckpt] [OUT=figure.png]))
 	@$(RUN) figure --photo "$(PHOTO)" --stylised "$(STYLISED)" $(if $(CKPT),--ckpt "$(CKPT)") \
 		$(if $(OUT),--out "$(OUT)") $(ARGS)
+
+curves: setup
+	@$(if $(RUNS),,$(error RUNS is not set: make curves RUNS="runs/… runs/…" [OUT=curves.png]))
+	@$(RUN) curves $(RUNS) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 compare: setup
 	@$(RUN) compare $(COMPARISON) $(if $(DATA),--data "$(DATA)") $(if $(SOURCE),--source "$(SOURCE)") \

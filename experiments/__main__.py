@@ -24,6 +24,7 @@ _HELP = """python -m experiments COMMAND [OPTIONS]
   train       pretrain if needed, adapt, test: a whole experiment from names, as `make train` runs it
   evaluate    score a checkpoint on a labelled folder, as `make evaluate` does
   figure      a photo warped onto a stylised face, as a picture of all its steps, as `make figure` does
+  curves      NME over the epochs of runs, as a picture, as `make curves` does
   import-weights
               an author's published weights under our names, checked tensor by tensor
   compare     many whole runs under one budget, and their table, as `make compare` does
@@ -33,7 +34,7 @@ _HELP = """python -m experiments COMMAND [OPTIONS]
 
 Each command tells its options with --help. After its own options, `train` takes those of `fit`.
 """
-_COMMANDS = ("train", "evaluate", "figure", "import-weights", "compare", "study", "fit", "validate", "test")
+_COMMANDS = ("train", "evaluate", "figure", "curves", "import-weights", "compare", "study", "fit", "validate", "test")
 
 
 def main(arguments: list[str]) -> None:
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> None:
         warnings.filterwarnings("ignore", message=message)
     from experiments.cli import WarpmarkCLI
     from experiments.compare import compare
+    from experiments.curves import curves
     from experiments.evaluate import evaluate
     from experiments.figure import figure
     from experiments.import_weights import import_weights
@@ -57,6 +59,7 @@ def main(arguments: list[str]) -> None:
         "train": train,
         "evaluate": evaluate,
         "figure": figure,
+        "curves": curves,
         "import-weights": import_weights,
         "compare": compare,
         "study": study,

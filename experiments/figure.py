@@ -59,7 +59,7 @@ def figure(arguments: list[str]) -> Path:
         UsageError: the output cannot be written.
     """
     options = _parser().parse_args(arguments)
-    out = _output(options.out, (options.photo, options.stylised))
+    out = output_file(options.out, (options.photo, options.stylised))
     faces = [read_face(path) for path in (options.photo, options.stylised)]
     predict = [face.landmarks is None for face in faces]
     predict[1] |= options.predict
@@ -124,7 +124,7 @@ def _landmarker(ckpt: str | None, faces: list[Face], predict: list[bool]) -> Lan
     )
 
 
-def _output(name: str, images: tuple[str, str]) -> Path:
+def output_file(name: str, images: tuple[str, ...]) -> Path:
     """The file to write, found writable before any work is done."""
     out = Path(name).expanduser()
     if out.suffix.lower() not in FORMATS:

@@ -28,6 +28,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--test", default="", help="labelled faces to score (setting own)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on with an earlier, unfinished run")
+    parser.add_argument("--ema", action="store_true", help="test and save a moving average of the weights")
     parser.add_argument("--wandb", action="store_true", help="also log to Weights & Biases")
     return parser.parse_known_args(arguments)
 
@@ -54,6 +55,8 @@ def compose(options: argparse.Namespace) -> list[str]:
         raise UsageError(f"{', '.join(given)} given with SETTING={options.setting}. Your own folders need SETTING=own.")
     method = options.method or ("supervised" if options.setting == "oracle" else "face_warping")
     files = config_files(options.setting, method, options.landmarker, options.profile)
+    if options.ema:
+        files.append(CONFIGS / "ema.yaml")
     if options.wandb:
         files.append(CONFIGS / "wandb.yaml")
     arguments = [f"--config={file}" for file in files]
