@@ -5,21 +5,14 @@ Visual Recognition", TPAMI 2020 (HRNetV2-W18, section 7: facial landmark detecti
 """
 
 import math
-from dataclasses import replace
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.landmarkers.backbones import (
-    Backbone,
-    HRNetBranches,
-    Pretrained,
-    build_backbone,
-    hrnet_head,
-)
-from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
+from lightning_modules.landmarkers.backbones import HRNetBranches, Pretrained, build_backbone, hrnet_head
+from lightning_modules.landmarkers.base import LandmarkerOutput
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, peak, soft_argmax
 from lightning_modules.landmarkers.losses import weighted_mean
 from lightning_modules.landmarkers.weights import Published, start_from
@@ -34,7 +27,7 @@ OFFSET = 0.5
 """Where in a heatmap's cell a landmark lies, in cells: published targets round down, published decoding adds a half."""
 
 
-class HRNet(Landmarker):
+class HRNet(BackboneLandmarker):
     """HRNetV2-W18 for facial landmarks; its defaults are the published network (9.7 million parameters).
 
     Four branches at strides 4 to 32 exchange what they see; their concatenation is mixed into one heatmap per landmark
@@ -80,53 +73,30 @@ class HRNet(Landmarker):
         radius: float = 4,
         channels_last: bool = False,
     ) -> None:
-        super().__init__()
-        if image_size % 32:
-            raise ValueError(f"image_size is {image_size}; expected a multiple of 32 (the backbone's coarsest stride).")
-        self.image_size, self.sigma, self.estimate = image_size, sigma, estimate
-        self.temperature, self.radius, self.channels_last = temperature, radius, channels_last
-        pretrained = False if weights else pretrained
-        self.backbone: Backbone
-        if backbone == "hrnet_w18":
-            self.backbone = HRNetBranches((1, 4, 3), pretrained)
-            feature_dim = self.backbone.channels
-        else:
-            self.backbone = build_backbone(backbone, feature_dim, pretrained)
-        self.head = hrnet_head(feature_dim, NUM_LANDMARKS)
+        start = False if weights else pretrained
+        published = backbone == "hrnet_w18"
+        trunk = HRNetBranches((1, 4, 3), start) if published else build_backbone(backbone, feature_dim, start)
+        super().__init__(image_size, 32, trunk, channels_last)
+        self.sigma, self.estimate, self.temperature, self.radius = sigma, estimate, temperature, radius
+        self.head = hrnet_head(trunk.channels if isinstance(trunk, HRNetBranches) else feature_dim, NUM_LANDMARKS)
         # Heatmaps begin flat, as nearly all of a target is.
         for name, parameter in self.head[-1].named_parameters():
             nn.init.normal_(parameter, std=0.001 if name == "weight" else 0.0)
-        self.image_mean: Tensor
-        self.image_std: Tensor
-        self.register_buffer("image_mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("image_std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
-        if channels_last:
-            self.backbone.to(memory_format=torch.channels_last)
         if weights:
             start_from(self, weights, PUBLISHED_HRNET)
 
-    def forward(self, images: Tensor) -> LandmarkerOutput:
-        """Find the landmarks of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``).
+    def from_features(self, features: Tensor) -> LandmarkerOutput:
+        """Landmarks from the concatenated branches.
+
+        Args:
+            features: shape ``(B, 270, S/4, S/4)`` (``feature_dim`` channels for backbones other than the published).
 
         Returns:
             ``stages`` of shape ``(B, 1, 68, 2)`` and ``heatmaps`` of shape ``(B, 68, S/4, S/4)``.
         """
-        features = self.features(images)
-        return replace(self.read(self.head(features)), features=features)
-
-    def features(self, images: Tensor) -> Tensor:
-        """The concatenated branches, shape ``(B, 270, S/4, S/4)`` (``feature_dim`` channels for other backbones)."""
-        return self._normalized_features((images - self.image_mean) / self.image_std)
-
-    def forward_normalized(self, images: Tensor) -> LandmarkerOutput:
-        """As :meth:`forward`, of images normalised with the backbone's mean and standard deviation."""
-        return self.read(self.head(self._normalized_features(images)))
-
-    def _normalized_features(self, images: Tensor) -> Tensor:
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.backbone(images)
-        return features
+        output = self.read(self.head(features))
+        output.features = features
+        return output
 
     def read(self, heatmaps: Tensor) -> LandmarkerOutput:
         """Landmarks from heatmaps of shape ``(B, 68, h, w)``, as ``estimate`` says."""

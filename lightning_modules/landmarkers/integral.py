@@ -13,18 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
 from lightning_modules.landmarkers.backbones import Pretrained
-from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.base import LandmarkerOutput
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, local_softmax, map_positions
 from lightning_modules.landmarkers.losses import interocular_loss, weighted_mean
-from lightning_modules.landmarkers.trunks import Trunk, normalisation
+from lightning_modules.landmarkers.trunks import Trunk
 from lightning_modules.landmarkers.weights import load_state, read_state
 
 _SMALLEST_SCALE = 1e-4
 """Of a landmark's spread, in crop coordinates, which keeps the likelihood finite."""
 
 
-class Integral(Landmarker):
+class Integral(BackboneLandmarker):
     """Heatmaps at an eighth of the crop's side, each landmark the mean position around its highest cell.
 
     The backbone's maps of strides ``stride`` to ``coarsest`` are summed to the finest; a depthwise block, a mixing
@@ -75,14 +76,11 @@ class Integral(Landmarker):
         uncertainty_weight: float = 0.01,
         channels_last: bool = True,
     ) -> None:
-        super().__init__()
-        if image_size % stride:
-            raise ValueError(f"image_size is {image_size}; expected a multiple of the heatmaps' stride, {stride}.")
-        self.image_size, self.stride, self.channels_last = image_size, stride, channels_last
-        self.sigma, self.temperature, self.radius = sigma, temperature, radius
+        trunk = Trunk(backbone, image_size, stride, coarsest, False if weights else pretrained)
+        super().__init__(image_size, stride, trunk, channels_last)
+        self.stride, self.sigma, self.temperature, self.radius = stride, sigma, temperature, radius
         self.landmark_weight, self.uncertainty_weight = landmark_weight, uncertainty_weight
-        self.backbone = Trunk(backbone, image_size, stride, coarsest, False if weights else pretrained)
-        self.laterals = nn.ModuleList(nn.Conv2d(c, feature_dim, 1, bias=False) for c in self.backbone.channels)
+        self.laterals = nn.ModuleList(nn.Conv2d(c, feature_dim, 1, bias=False) for c in trunk.channels)
         self.norm = nn.BatchNorm2d(feature_dim)
         self.blocks = nn.Sequential(*(SeparableBlock(feature_dim) for _ in range(blocks)))
         self.mix = nn.Sequential(nn.Conv2d(feature_dim, feature_dim, 1), nn.BatchNorm2d(feature_dim), nn.ReLU())
@@ -91,23 +89,17 @@ class Integral(Landmarker):
         # Heatmaps begin flat, as nearly all of a target is.
         nn.init.normal_(self.heatmaps.weight, std=0.001)
         nn.init.constant_(self.heatmaps.bias, 0.0)  # type: ignore[arg-type]  # it has one
-        mean, std = normalisation(self.backbone)
-        self.image_mean: Tensor
-        self.image_std: Tensor
-        self.register_buffer("image_mean", mean, persistent=False)
-        self.register_buffer("image_std", std, persistent=False)
         if channels_last:
             self.to(memory_format=torch.channels_last)
         if weights:
             load_state(self, read_state(weights), weights)
 
-    def forward(self, images: Tensor) -> LandmarkerOutput:
-        """Find the landmarks of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``).
+    def from_features(self, features: Tensor) -> LandmarkerOutput:
+        """Landmarks from the feature map of shape ``(B, feature_dim, S/8, S/8)``.
 
         Returns:
             ``stages`` of shape ``(B, 1, 68, 2)``, ``heatmaps`` of shape ``(B, 68, S/8, S/8)`` and ``uncertainty``.
         """
-        features = self.features(images)
         mixed = self.mix(features)
         heatmaps = self.heatmaps(mixed)
         weights = local_softmax(heatmaps, self.temperature, self.radius)
@@ -124,9 +116,8 @@ class Integral(Landmarker):
             features=features,
         )
 
-    def features(self, images: Tensor) -> Tensor:
+    def normalized_features(self, images: Tensor) -> Tensor:
         """The sum of the backbone's maps, shape ``(B, feature_dim, S/8, S/8)``."""
-        images = (images - self.image_mean) / self.image_std
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         side = self.image_size // self.stride

@@ -9,8 +9,8 @@ from itertools import product
 
 import torch
 
-from lightning_modules.landmarkers.backbones import Pretrained, build_backbone
-from lightning_modules.landmarkers.pose_machine import PoseMachine, VGGTrunk, heatmap_stage
+from lightning_modules.landmarkers.backbones import Pretrained
+from lightning_modules.landmarkers.pose_machine import PoseMachine, build_pose_backbone
 from lightning_modules.landmarkers.weights import Published, StateDict, start_from
 
 OUTPUTS = 71
@@ -72,20 +72,11 @@ class OpenPose(PoseMachine):
         landmark_weight: float = 0.0,
         channels_last: bool = False,
     ) -> None:
-        start = False if weights else pretrained
-        published = backbone == "vgg19"
-        trunk = (
-            VGGTrunk(backbone, VGG19_BLOCKS, (512, 512, features), start)
-            if published
-            else build_backbone(backbone, features, start)
-        )
-        first = heatmap_stage(features, [(first_width, 1)], OUTPUTS, batch_norm)
-        layers = [(width, kernel)] * 5 + [(width, 1)]
-        later = [heatmap_stage(features + OUTPUTS, layers, OUTPUTS, batch_norm) for _ in range(num_stages - 1)]
-        stride = 8 if published else 4
-        super().__init__(
-            image_size, trunk, [first, *later], stride, sigma, radius, power, landmark_weight, channels_last
-        )
+        neck = (512, 512, features)
+        trunk = build_pose_backbone(backbone, "vgg19", VGG19_BLOCKS, neck, False if weights else pretrained)
+        stages = [[(first_width, 1)], *[[(width, kernel)] * 5 + [(width, 1)]] * (num_stages - 1)]
+        reading = (sigma, radius, power, landmark_weight, channels_last)
+        super().__init__(image_size, trunk, features, stages, OUTPUTS, batch_norm, *reading)
         if weights:
             start_from(self, weights, PUBLISHED_OPENPOSE)
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.landmarkers.backbones import Backbone, Pretrained
-from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
+from lightning_modules.landmarkers.backbones import Backbone, Pretrained, build_backbone
+from lightning_modules.landmarkers.base import LandmarkerOutput
 from lightning_modules.landmarkers.heatmaps import cell_centre, gaussian_heatmaps, soft_argmax
 from lightning_modules.landmarkers.losses import interocular_loss, weighted_mean
 from lightning_modules.landmarkers.pretrained import hub_state, load_trunk
@@ -74,6 +75,20 @@ class VGGTrunk(Backbone):
         return features
 
 
+def build_pose_backbone(
+    name: str, published: str, blocks: Sequence[Sequence[int]], neck: Sequence[int], pretrained: Pretrained
+) -> Backbone:
+    """The published VGG trunk for the ``published`` name, any other timm CNN by its name, with as many channels.
+
+    Raises:
+        ValueError: timm has no such network, it has no feature map of stride 4, or no package holds its weights.
+        RuntimeError: the pretrained weights cannot be had.
+    """
+    if name == published:
+        return VGGTrunk(name, blocks, neck, pretrained)
+    return build_backbone(name, neck[-1], pretrained)
+
+
 def conv_stack(channels: int, layers: Sequence[Layer], batch_norm: bool = False) -> list[nn.Module]:
     """Convolutions that keep the side, each followed by a ReLU, initialised for it (He et al., 2015)."""
     modules: list[nn.Module] = []
@@ -115,14 +130,16 @@ def centre_of_mass(heatmaps: Tensor, radius: float, offset: float, power: float 
     return soft_argmax(heatmaps.clamp_min(FAINTEST).log(), temperature=1 / power, radius=radius, offset=offset)
 
 
-class PoseMachine(Landmarker):
+class PoseMachine(BackboneLandmarker):
     """A backbone and stages of heatmaps; each stage after the first sees the features and the last stage's heatmaps.
 
     Args:
         image_size: side of the crops, in pixels.
-        backbone: images to features, of which ``stride`` pixels of the crop make one cell.
-        stages: the stages, each from its input to ``K`` heatmaps.
-        stride: pixels per cell.
+        backbone: images to features.
+        features: its channels.
+        stages: the convolutions of each stage, without the one that makes its heatmaps.
+        maps: how many heatmaps a stage makes: the 68 landmarks' first, the background's last.
+        batch_norm: normalise within the stages.
         sigma: standard deviation of the target Gaussians, in cells.
         radius: cells around the highest one whose centre of mass is the landmark.
         power: of the heatmaps, to take the centre of mass with.
@@ -130,53 +147,43 @@ class PoseMachine(Landmarker):
         channels_last: run in that memory format, which is quicker for most backbones on CPUs and tensor cores.
 
     Raises:
-        ValueError: ``image_size`` is no multiple of the stride.
+        ValueError: ``image_size`` is no multiple of the backbone's coarsest stride.
     """
 
     def __init__(
         self,
         image_size: int,
         backbone: Backbone,
-        stages: Sequence[nn.Module],
-        stride: int,
+        features: int,
+        stages: Sequence[Sequence[Layer]],
+        maps: int,
+        batch_norm: bool,
         sigma: float,
         radius: float,
         power: float,
         landmark_weight: float = 0.0,
         channels_last: bool = False,
     ) -> None:
-        super().__init__()
-        multiple = max(stride, 8 if isinstance(backbone, VGGTrunk) else 32)
-        if image_size % multiple:
-            raise ValueError(f"image_size is {image_size}; expected a multiple of {multiple} for this backbone.")
-        self.image_size, self.sigma, self.radius, self.power = image_size, sigma, radius, power
-        self.landmark_weight = landmark_weight
-        self.offset, self.channels_last = cell_centre(stride), channels_last
-        self.backbone = backbone
-        self.stages = nn.ModuleList(stages)
-        self.image_mean: Tensor
-        self.image_std: Tensor
-        # Kept with the weights: published ones bring a normalisation of their own.
-        self.register_buffer("image_mean", torch.tensor(backbone.mean).view(3, 1, 1))
-        self.register_buffer("image_std", torch.tensor(backbone.std).view(3, 1, 1))
+        vgg = isinstance(backbone, VGGTrunk)
+        super().__init__(image_size, 8 if vgg else 32, backbone, channels_last, keep_normalization=True)
+        self.sigma, self.radius, self.power, self.landmark_weight = sigma, radius, power, landmark_weight
+        self.offset = cell_centre(8 if vgg else 4)
+        self.stages = nn.ModuleList(
+            heatmap_stage(features + (maps if later else 0), layers, maps, batch_norm)
+            for later, layers in enumerate(stages)
+        )
         if channels_last:
             self.to(memory_format=torch.channels_last)
 
-    def features(self, images: Tensor) -> Tensor:
-        """The backbone's map, shape ``(B, C, h, w)``, which all stages see."""
-        images = (images - self.image_mean) / self.image_std
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.backbone(images)
-        return features
+    def from_features(self, features: Tensor) -> PoseMachineOutput:
+        """The stages, from the map that all of them see.
 
-    def forward(self, images: Tensor) -> PoseMachineOutput:
-        """Find the landmarks of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``).
+        Args:
+            features: shape ``(B, C, h, w)``.
 
         Returns:
             ``stages`` of shape ``(B, S, 68, 2)``, ``heatmaps`` of the last stage and ``maps`` of all.
         """
-        features = self.features(images)
         first, *later = self.stages
         maps = [first(features)]
         for stage in later:

@@ -1,6 +1,10 @@
-"""The mean face a landmarker starts from before it has seen training shapes."""
+"""Training shapes, and the mean face a landmarker starts from before it has seen any."""
 
 from typing import Final
+
+from torch import Tensor
+
+from datamodules.ibug68 import NUM_LANDMARKS
 
 # fmt: off
 MEAN_FACE: Final[tuple[tuple[float, float], ...]] = (
@@ -20,3 +24,13 @@ MEAN_FACE: Final[tuple[tuple[float, float], ...]] = (
 # fmt: on
 """68 landmarks in crop coordinates (the square crop of 1.2 × the longer side of the landmarks' box), shape
 ``(68, 2)``: the mean over 3,000 portraits and video frames, rounded to 3 decimals."""
+
+
+def check_shapes(shapes: Tensor) -> None:
+    """Refuse what are not the shapes of training faces, ``(N, 68, 2)``.
+
+    Raises:
+        ValueError: ``shapes`` is empty or has another shape.
+    """
+    if shapes.dim() != 3 or shapes.shape[1:] != (NUM_LANDMARKS, 2) or len(shapes) == 0:
+        raise ValueError(f"shapes has shape {tuple(shapes.shape)}; expected (N, {NUM_LANDMARKS}, 2) with N > 0.")

@@ -9,10 +9,10 @@ import re
 import torch
 from torch import Tensor
 
-from lightning_modules.landmarkers.backbones import IMAGENET_MEAN, IMAGENET_STD, Pretrained, build_backbone
+from lightning_modules.landmarkers.backbones import IMAGENET_MEAN, IMAGENET_STD, Pretrained
 from lightning_modules.landmarkers.base import LandmarkerOutput
 from lightning_modules.landmarkers.optical_flow import registration_error
-from lightning_modules.landmarkers.pose_machine import PoseMachine, VGGTrunk, heatmap_stage
+from lightning_modules.landmarkers.pose_machine import PoseMachine, build_pose_backbone
 from lightning_modules.landmarkers.weights import Published, StateDict, start_from
 
 OUTPUTS = 69
@@ -76,20 +76,12 @@ class SBR(PoseMachine):
         iterations: int = 20,
         channels_last: bool = False,
     ) -> None:
-        start = False if weights else pretrained
-        published = backbone == "vgg16"
-        trunk = (
-            VGGTrunk(backbone, VGG16_BLOCKS, (256, features), start)
-            if published
-            else build_backbone(backbone, features, start)
-        )
-        first = heatmap_stage(features, [(width, 3)] * 4 + [(first_width, 1)], OUTPUTS, batch_norm)
-        layers = [(width, kernel)] * 3 + [(width, 3)] * 4 + [(width, 1)]
-        later = [heatmap_stage(features + OUTPUTS, layers, OUTPUTS, batch_norm) for _ in range(num_stages - 1)]
-        stride = 8 if published else 4
-        super().__init__(
-            image_size, trunk, [first, *later], stride, sigma, radius, power, landmark_weight, channels_last
-        )
+        neck = (256, features)
+        trunk = build_pose_backbone(backbone, "vgg16", VGG16_BLOCKS, neck, False if weights else pretrained)
+        first = [(width, 3)] * 4 + [(first_width, 1)]
+        stages = [first, *[[(width, kernel)] * 3 + [(width, 3)] * 4 + [(width, 1)]] * (num_stages - 1)]
+        reading = (sigma, radius, power, landmark_weight, channels_last)
+        super().__init__(image_size, trunk, features, stages, OUTPUTS, batch_norm, *reading)
         self.registration_weight, self.window, self.iterations = registration_weight, window, iterations
         if weights:
             start_from(self, weights, PUBLISHED_SBR)

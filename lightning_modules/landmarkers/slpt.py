@@ -13,19 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
 from lightning_modules.landmarkers.backbones import Pretrained, build_backbone
-from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.base import LandmarkerOutput
 from lightning_modules.landmarkers.decoder import RelationDecoder
 from lightning_modules.landmarkers.losses import interocular_loss
 from lightning_modules.landmarkers.patches import patch_boxes, sample_patches
-from lightning_modules.landmarkers.reference_shape import MEAN_FACE
+from lightning_modules.landmarkers.reference_shape import MEAN_FACE, check_shapes
 from lightning_modules.landmarkers.weights import PUBLISHED_SLPT, WeightsError, start_from
 
 PUBLISHED_SIZE = 256
 """Side of the crops in whose pixels the published mean face is given."""
 
 
-class SLPT(Landmarker):
+class SLPT(BackboneLandmarker):
     """The sparse local patch transformer; its defaults are the published network (13.2 million parameters).
 
     It starts from a mean face and refines it stage by stage. A stage looks at a square patch of the feature map around
@@ -80,9 +81,6 @@ class SLPT(Landmarker):
         stage_weights: Sequence[float] = (0.2, 0.3, 0.5),
         channels_last: bool = False,
     ) -> None:
-        super().__init__()
-        if image_size % 32:
-            raise ValueError(f"image_size is {image_size}; expected a multiple of 32 (the backbone's coarsest stride).")
         if len(patch_sides) != len(stage_weights):
             raise ValueError(
                 f"patch_sides has {len(patch_sides)} stages and stage_weights {len(stage_weights)}; give one of each "
@@ -90,23 +88,16 @@ class SLPT(Landmarker):
             )
         if embed_dim % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide embed_dim={embed_dim}.")
-        self.image_size, self.patch_size = image_size, patch_size
-        self.patch_sides, self.stage_weights = tuple(patch_sides), tuple(stage_weights)
-        self.channels_last = channels_last
         feature_dim = feature_dim or embed_dim
-        self.backbone = build_backbone(backbone, feature_dim, False if weights else pretrained)
+        trunk = build_backbone(backbone, feature_dim, False if weights else pretrained)
+        super().__init__(image_size, 32, trunk, channels_last)
+        self.patch_size, self.patch_sides, self.stage_weights = patch_size, tuple(patch_sides), tuple(stage_weights)
         self.patch_embedding = nn.Conv2d(feature_dim, embed_dim, patch_size, bias=False)
         self.decoder = RelationDecoder(embed_dim, num_layers, num_heads, feedforward_dim, dropout)
         self.offset_head = nn.Linear(embed_dim, 2)
         self._reset_heads()
         self.mean_face: Tensor
         self.register_buffer("mean_face", read_mean_face(mean_face) if mean_face else torch.tensor(MEAN_FACE))
-        self.image_mean: Tensor
-        self.image_std: Tensor
-        self.register_buffer("image_mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("image_std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
-        if channels_last:
-            self.backbone.to(memory_format=torch.channels_last)
         if weights:
             start_from(self, weights, PUBLISHED_SLPT)
 
@@ -116,31 +107,13 @@ class SLPT(Landmarker):
         nn.init.normal_(self.offset_head.weight, std=0.01)
         nn.init.constant_(self.offset_head.bias, 0.5)
 
-    def forward(self, images: Tensor) -> LandmarkerOutput:
-        """Find the landmarks of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``).
+    def from_features(self, features: Tensor) -> LandmarkerOutput:
+        """The stages, from the backbone's map of shape ``(B, feature_dim, h, w)`` (S/4 a side).
 
         Returns:
             ``stages`` of shape ``(B, S, 68, 2)`` and ``intermediate`` of shape ``(B, S, L, 68, 2)``: the estimate of
             each of the L decoder layers in each of the S stages.
         """
-        return self.refine(self.features(images))
-
-    def features(self, images: Tensor) -> Tensor:
-        """The backbone's map, shape ``(B, feature_dim, S/4, S/4)``."""
-        return self._normalized_features((images - self.image_mean) / self.image_std)
-
-    def forward_normalized(self, images: Tensor) -> LandmarkerOutput:
-        """As :meth:`forward`, of images normalised with the backbone's mean and standard deviation."""
-        return self.refine(self._normalized_features(images))
-
-    def _normalized_features(self, images: Tensor) -> Tensor:
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.backbone(images)
-        return features
-
-    def refine(self, features: Tensor) -> LandmarkerOutput:
-        """The stages alone, from a feature map of shape ``(B, feature_dim, h, w)``."""
         features = features.contiguous()
         landmarks = self.mean_face.expand(len(features), -1, -1)
         estimates = []
@@ -177,8 +150,7 @@ class SLPT(Landmarker):
         Raises:
             ValueError: ``shapes`` is empty or has another shape.
         """
-        if shapes.dim() != 3 or shapes.shape[1:] != (NUM_LANDMARKS, 2) or len(shapes) == 0:
-            raise ValueError(f"shapes has shape {tuple(shapes.shape)}; expected (N, {NUM_LANDMARKS}, 2) with N > 0.")
+        check_shapes(shapes)
         self.mean_face.copy_(shapes.mean(0))
 
 

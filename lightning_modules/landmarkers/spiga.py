@@ -18,6 +18,7 @@ from lightning_modules.landmarkers.graph_attention import StepRegressor, percept
 from lightning_modules.landmarkers.head_pose import fit_pose, project
 from lightning_modules.landmarkers.losses import weighted_mean
 from lightning_modules.landmarkers.patches import sample_windows
+from lightning_modules.landmarkers.reference_shape import check_shapes
 from lightning_modules.landmarkers.spiga_backbone import CORE, MultitaskBackbone
 from lightning_modules.landmarkers.weights import Published, start_from
 
@@ -232,8 +233,7 @@ class SPIGA(Landmarker):
         Raises:
             ValueError: ``shapes`` is empty or has another shape.
         """
-        if shapes.dim() != 3 or shapes.shape[1:] != (NUM_LANDMARKS, 2) or len(shapes) == 0:
-            raise ValueError(f"shapes has shape {tuple(shapes.shape)}; expected (N, {NUM_LANDMARKS}, 2) with N > 0.")
+        check_shapes(shapes)
         if self.from_weights:
             return
         try:

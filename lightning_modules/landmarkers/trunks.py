@@ -3,7 +3,6 @@
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from lightning_modules.landmarkers.backbones import Pretrained
@@ -78,9 +77,3 @@ def _choose(strides: list[int], finest: int, coarsest: int) -> list[int]:
         count = min(4, len(strides))
         return [len(strides) * (k + 1) // count - 1 for k in range(count)]
     return [i for i, stride in enumerate(strides) if finest <= stride <= coarsest]
-
-
-def normalisation(trunk: Trunk) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation as tensors of shape ``(3, 1, 1)``."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (trunk.mean, trunk.std))
-    return mean, std

@@ -78,7 +78,7 @@ def test_stages_do_not_differentiate_through_where_patches_lie(light: SLPT) -> N
     face = light.mean_face.clone().requires_grad_()
     held, light.mean_face = light.mean_face, face
     try:
-        (gradient,) = torch.autograd.grad(light.refine(features).stages.sum(), face, allow_unused=True)
+        (gradient,) = torch.autograd.grad(light.from_features(features).stages.sum(), face, allow_unused=True)
     finally:
         light.mean_face = held
     assert gradient is None

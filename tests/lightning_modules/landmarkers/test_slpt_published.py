@@ -39,7 +39,7 @@ def test_it_has_the_published_parameters(slpt: SLPT, golden: dict[str, Any]) -> 
 def test_it_computes_what_the_published_program_computes(slpt: SLPT, golden: dict[str, Any]) -> None:
     with torch.no_grad():
         features = slpt.backbone(normalized_images())
-        output = slpt.refine(features)
+        output = slpt.from_features(features)
     assert output.intermediate is not None
     assert output.intermediate.shape == (2, 3, 6, 68, 2)
     assert features.mean().item() == pytest.approx(golden["feature_map_mean"], abs=1e-5)

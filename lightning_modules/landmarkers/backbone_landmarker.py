@@ -1,0 +1,73 @@
+"""What landmarkers share that read their landmarks from one backbone's feature map."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from lightning_modules.landmarkers.backbones import Backbone
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.trunks import Trunk
+
+
+class BackboneLandmarker(Landmarker):
+    """Crops, normalised as the backbone wants them, to a feature map; subclasses find the landmarks in it.
+
+    Args:
+        image_size: side of the crops, in pixels.
+        multiple: what ``image_size`` must be a multiple of.
+        backbone: normalised images ``(B, 3, S, S)`` to features.
+        channels_last: run the backbone in that memory format, which is quicker for most on CPUs and tensor cores.
+        keep_normalization: whether mean and standard deviation are part of the state dict, for landmarkers whose
+            published weights bring their own.
+
+    Raises:
+        ValueError: ``image_size`` is no such multiple.
+    """
+
+    image_mean: Tensor
+    image_std: Tensor
+    backbone: Backbone | Trunk
+
+    def __init__(
+        self,
+        image_size: int,
+        multiple: int,
+        backbone: Backbone | Trunk,
+        channels_last: bool = False,
+        keep_normalization: bool = False,
+    ) -> None:
+        super().__init__()
+        if image_size % multiple:
+            raise ValueError(
+                f"image_size is {image_size}; expected a multiple of {multiple}, by which this network divides it."
+            )
+        self.image_size, self.channels_last = image_size, channels_last
+        self.backbone = backbone
+        for name, values in (("image_mean", backbone.mean), ("image_std", backbone.std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=keep_normalization)
+        if channels_last:
+            self.backbone.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> LandmarkerOutput:
+        """Find the landmarks of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``); see :meth:`from_features`."""
+        return self.from_features(self.features(images))
+
+    def forward_normalized(self, images: Tensor) -> LandmarkerOutput:
+        """As :meth:`forward`, of images normalised with the backbone's mean and standard deviation."""
+        return self.from_features(self.normalized_features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """The feature map that landmarks are read from, see :meth:`normalized_features`."""
+        return self.normalized_features((images - self.image_mean) / self.image_std)
+
+    def normalized_features(self, images: Tensor) -> Tensor:
+        """As :meth:`features`, of normalised images: the backbone's map."""
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.backbone(images)
+        return features
+
+    @abstractmethod
+    def from_features(self, features: Tensor) -> LandmarkerOutput:
+        """The landmarks from the feature map."""
