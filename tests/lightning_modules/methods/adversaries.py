@@ -77,12 +77,14 @@ def descend(loss: Callable[[], Tensor], network: nn.Module, rate: float, steps: 
     return losses
 
 
-def whole_and_resumed(make: Callable[[], FaceMethod], root: Path, epochs: int = 3) -> tuple[FaceMethod, FaceMethod]:
-    """A method after a whole run, and after one that stopped at its first epoch's end and went on from a file."""
+def whole_and_resumed(
+    make: Callable[[], FaceMethod], root: Path, epochs: int = 3, cut: int = 1
+) -> tuple[FaceMethod, FaceMethod]:
+    """A method after a whole run, and after one that stopped after ``cut`` epochs and went on from a file."""
 
     class Stop(Callback):
         def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            trainer.should_stop = True
+            trainer.should_stop = trainer.current_epoch == cut - 1
 
     methods: list[Any] = []
     runs = [("whole", [], None), ("cut", [Stop()], None), ("cut", [], root / "cut/last.ckpt")]
