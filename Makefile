@@ -18,7 +18,7 @@ help:  ## what can be done
 	@echo "make setup                      a virtual environment in $(VENV) with everything (idempotent)"
 	@echo "make train SETTING=$(SETTING)"
 	@echo "    SETTING     da_cariface | da_artiface | gzsl_artiface | gzsl_cariface | oracle | own"
-	@echo "    METHOD      face_warping | stylize | self_training | fda | revgrad | adaptsegnet | cyclegan | supervised"
+	@echo "    METHOD      face_warping | stylize | self_training | fda | revgrad | adaptsegnet | cyclegan | bdl | supervised"
 	@echo "                                                         (default: face_warping; oracle: supervised)"
 	@echo "    LANDMARKER  slpt | hrnet | star | openpose | spiga | sbr | integral   (default: slpt)"
 	@echo "    DATA        synthetic | folder with 300W/, CariFace_dataset/, AF_dataset/   (default: synthetic)"
