@@ -1,0 +1,66 @@
+"""What landmarkers on a backbone share, on a backbone that hands its input on."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
+from lightning_modules.landmarkers.backbones import Backbone
+from lightning_modules.landmarkers.base import LandmarkerOutput
+
+
+class Through(Backbone):
+    """The normalised images themselves, and a note of their memory format."""
+
+    mean = (0.5, 0.25, 0.0)
+    std = (0.5, 0.25, 2.0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.last = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.last = images.is_contiguous(memory_format=torch.channels_last)
+        return images
+
+
+class Means(BackboneLandmarker):
+    """All landmarks at each image's means of normalised red and green."""
+
+    def from_features(self, features: Tensor) -> LandmarkerOutput:
+        return LandmarkerOutput(features.mean((-1, -2))[:, None, None, :2].expand(-1, 1, 68, -1), features=features)
+
+    def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        return (output.landmarks - target).square().mean()
+
+
+def test_images_are_normalised_channel_by_channel() -> None:
+    images = torch.tensor([1.0, 0.5, 0.5]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
+    landmarker = Means(8, 4, Through())
+    output = landmarker(images)
+    wanted = torch.tensor([1.0, 1.0, 0.25]).view(3, 1, 1).expand(2, 3, 8, 8)
+    torch.testing.assert_close(output.features, wanted)
+    torch.testing.assert_close(landmarker.features(images), wanted)
+    torch.testing.assert_close(output.landmarks, torch.ones(2, 68, 2))
+    torch.testing.assert_close(landmarker.forward_normalized(wanted).landmarks, output.landmarks)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_normalisation_is_in_the_state_dict_where_weights_bring_their_own(kept: bool) -> None:
+    landmarker = Means(8, 4, Through(), keep_normalization=kept)
+    assert {"image_mean", "image_std"} <= set(dict(landmarker.named_buffers()))
+    assert ({"image_mean", "image_std"} <= set(landmarker.state_dict())) == kept
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_the_memory_format_is_the_backbones(last: bool) -> None:
+    backbone = Through()
+    Means(8, 4, backbone, channels_last=last)(torch.rand(2, 3, 8, 8))
+    assert backbone.last == last
+    assert backbone.conv.weight.is_contiguous(memory_format=torch.channels_last) == last
+
+
+def test_a_size_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(ValueError, match="image_size is 10; expected a multiple of 4"):
+        Means(10, 4, Through())
