@@ -54,6 +54,7 @@ def landmarker_costs(landmarkers: Mapping[str, Landmarker], rounds: int = 5) -> 
 
 
 def _flops(landmarker: Landmarker) -> int:
-    with FlopCounterMode(display=False) as counter:
+    # The counter's hooks want a graph where a parameter goes from module to module.
+    with torch.inference_mode(False), torch.enable_grad(), FlopCounterMode(display=False) as counter:
         landmarker(torch.rand(1, 3, landmarker.image_size, landmarker.image_size))
     return int(counter.get_total_flops())
