@@ -1,5 +1,6 @@
 """A comparison: rows of choices, one budget, and each row's run as ``make train`` would do it."""
 
+import logging
 import os
 import re
 import subprocess
@@ -20,6 +21,8 @@ from experiments.pretraining import provide_pretrained
 from experiments.train import compose, parse
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.methods.supervised import Supervised
+
+log = logging.getLogger(__name__)
 
 COMPARISONS: Final = Path(__file__).with_name("comparisons")
 KINDS: Final = ("setting", "method", "landmarker", "profile")
@@ -115,21 +118,26 @@ def run_cell(chosen: Comparison, cell: Cell, folders: list[str], out: Path, thre
         return ""
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
-    start = provide_start(command_line(chosen, cell, folders))
+    try:
+        epochs, steps = _steps(chosen, cell, folders)
+        start = provide_start(command_line(chosen, cell, folders))
+    except SystemExit as refused:
+        return f"{cell.name}: its options were refused with status {refused.code} and the message above"
+    except Exception as error:  # whatever it is, other rows may be free of it
+        log.debug("%s", cell.name, exc_info=True)
+        return f"{cell.name} could not be begun: {type(error).__name__}: {error}"
+    options = [f"--trainer.default_root_dir={folder}", f"--trainer.max_epochs={epochs}"]
+    options += [f"--data.steps_per_epoch={steps}", "--trainer.enable_progress_bar=false"]
+    options += [] if start is None else [f"--pretraining.checkpoint={start}"]
     named, layers = _arguments(chosen, cell, folders)
-    with tempfile.TemporaryDirectory() as temporary:
-        files = _write(Path(temporary), layers)
-        epochs, steps = _steps(chosen.budget, [*named, *files])
-        options = [f"--trainer.default_root_dir={folder}", f"--trainer.max_epochs={epochs}"]
-        options += [f"--data.steps_per_epoch={steps}", "--trainer.enable_progress_bar=false"]
-        options += [] if start is None else [f"--pretraining.checkpoint={start}"]
-        command = [sys.executable, "-m", "experiments", "train", *named, *files, *options]
-        log = folder.with_name(f"{cell.name}.log")
-        with log.open("w") as output:
-            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-            status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False)
+    said = folder.with_name(f"{cell.name}.log")
+    with tempfile.TemporaryDirectory() as temporary, said.open("w") as output:
+        command = [sys.executable, "-m", "experiments", "train", *named, *_write(Path(temporary), layers), *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False)
     if status.returncode:
-        return f"{cell.name} ended with status {status.returncode}: {log.read_text().strip().splitlines()[-1:]} ({log})"
+        last = said.read_text().strip().splitlines()[-1:]
+        return f"{cell.name} ended with status {status.returncode}: {last} ({said})"
     return ""
 
 
@@ -175,12 +183,12 @@ def _write(folder: Path, layers: list[Mapping[str, Any]]) -> list[str]:
     return [f"--config={file}" for file in files]
 
 
-def _steps(budget: Mapping[str, float], arguments: list[str]) -> tuple[int, int]:
+def _steps(chosen: Comparison, cell: Cell, folders: list[str]) -> tuple[int, int]:
     """Epochs, and steps of each, that fill the budget."""
+    budget = chosen.budget
     if "minutes" not in budget:
         return int(budget["epochs"]), int(budget["steps_per_epoch"])
-    options, rest = parse(arguments)
-    cli = WarpmarkCLI([*compose(options), *rest], run=False)
+    cli = command_line(chosen, cell, folders)
     if not isinstance(cli.method, Supervised):
         raise UsageError(
             f"a budget in minutes is for METHOD=supervised, whose steps are all alike, not for "
