@@ -18,6 +18,7 @@ def test_the_folder_of_a_run(drawn_run: FinishedRun) -> None:
         "config.yaml",
         "metrics.json",
         "nme.csv",
+        "cost.json",
         "checkpoints/last.ckpt",
         "checkpoints/best.ckpt",
         "pictures/start.png",
