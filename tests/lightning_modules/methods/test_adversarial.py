@@ -10,7 +10,7 @@ from tests.lightning_modules.landmarkers.training import configured
 from tests.lightning_modules.methods.adversaries import TwoStages, pair_batch
 from tests.lightning_modules.methods.small import LinearLandmarker
 
-LANDMARKERS = {"slpt": 3, "hrnet": 1, "star": 2, "openpose": 2, "sbr": 2, "spiga": 3}
+LANDMARKERS = {"slpt": 3, "hrnet": 1, "star": 2, "openpose": 2, "sbr": 2, "spiga": 3, "integral": 1}
 """Stages of the light forms."""
 
 
