@@ -8,6 +8,7 @@ Variants take turns and each one's best call counts. Images are noise: no landma
 import argparse
 import contextlib
 import copy
+import logging
 import math
 import shutil
 import sys
@@ -60,7 +61,8 @@ def variants(landmarker: Landmarker, wanted: list[str], device: torch.device) ->
     ways: dict[str, Callable[[], Call]] = {
         "eager": lambda: _in_format(landmarker, device, torch.contiguous_format),
         "channels_last": lambda: _in_format(landmarker, device, torch.channels_last),
-        "compiled": lambda: torch.compile(_in_format(landmarker, device, torch.channels_last)),
+        # For each batch size by itself: a program for sizes to come is slower than none.
+        "compiled": lambda: torch.compile(_in_format(landmarker, device, torch.channels_last), dynamic=False),
         "bf16": lambda: partial(_in_bf16, _in_format(landmarker, device, torch.channels_last), device),
     }
     return {name: ways[name]() for name in wanted}
@@ -103,6 +105,8 @@ def milliseconds(
 
 def measure(name: str, options: argparse.Namespace) -> Table:
     """A landmarker's table: a line for each form, batch size and variant."""
+    # Landmarkers share code, and what is compiled of it for others counts towards torch's limit.
+    torch.compiler.reset()
     device = torch.device(options.device)
     landmarkers = {form: build(name, form) for form in options.forms}
     can_compile = device.type == "cuda" or shutil.which("g++") or shutil.which("clang++")
@@ -138,9 +142,11 @@ def main(arguments: list[str] | None = None) -> None:
         "--compile", nargs="*", choices=FORMS, default=["light"], help="forms to compile (full ones take minutes)"
     )
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--rounds", type=int, default=2, help="after one to warm up")
+    parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
+    # It says among our tables that there is no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     console = Console()
     console.print(
         f"landmarkers on {options.device}, {torch.get_num_threads()} threads, best of {options.rounds} rounds"
