@@ -9,8 +9,8 @@ from lightning_modules.methods import FaceMethod
 from tests.experiments.helpers import run
 
 # Each process is forked from one that has imported everything and done nothing: a start costs no import.
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
     ["tests.experiments.killing", "experiments.cli", "experiments.train", "experiments.evaluate"]
 )
 
@@ -24,7 +24,7 @@ def run_and_kill(arguments: list[str], method: type[FaceMethod], epoch: int, bat
         epoch: from 0.
         batch: the step within the epoch, from 0.
     """
-    process = _PROCESSES.Process(target=_run_until, args=(arguments, method, epoch, batch))
+    process = PROCESSES.Process(target=_run_until, args=(arguments, method, epoch, batch))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL, f"the run was to be killed, but ended with {process.exitcode}"

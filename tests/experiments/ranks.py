@@ -12,7 +12,7 @@ from typing_extensions import override
 
 
 class RankReport(Callback):
-    """Each process writes, under the run's folder, hashes of its weights and pseudo landmarks, and its figures.
+    """Each process writes, under the run's folder, hashes of what it has learned, and its figures.
 
     Args:
         folder: under the run's folder.
@@ -24,10 +24,12 @@ class RankReport(Callback):
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         method: Any = pl_module
+        pseudo = getattr(method, "pseudo", None)
         report = {
             "weights": _hash(method.landmarker.state_dict()),
-            "pseudo": _hash(vars(method.pseudo)),
-            "pseudo_faces": len(method.pseudo.landmarks),
+            "parameters": _hash(dict(method.named_parameters())),
+            "pseudo": pseudo and _hash(vars(pseudo)),
+            "pseudo_faces": 0 if pseudo is None else len(pseudo.landmarks),
             "optimizers": [_hash(o.state_dict()["state"]) for o in trainer.optimizers],
             "figures": method.figures,
         }
