@@ -115,7 +115,8 @@ def measure(name: str, options: argparse.Namespace) -> Table:
         wanted = [v for v in options.variants if v != "compiled" or (can_compile and form in options.compile)]
         calls |= {(form, variant): call for variant, call in variants(landmarker, wanted, device).items()}
     sizes = {form: landmarker.image_size for form, landmarker in landmarkers.items()}
-    table = Table("", title=f"{name}: ms an image; in brackets: times as fast as the full form, eager")
+    ratios = "; in brackets: times as fast as the full form, eager" if ("full", "eager") in calls else ""
+    table = Table("", title=f"{name}: ms an image{ratios}")
     found = {batch: milliseconds(calls, sizes, batch, options.rounds, device) for batch in options.batches}
     for batch in options.batches:
         table.add_column(f"batch {batch}", justify="right")
