@@ -147,7 +147,8 @@ class TestShipped:
         chosen = read_comparison(name)
         rows = [row for row, choices in chosen.rows.items() if "config" in choices] or ["sbr"]
         for cell in cells(chosen, rows, chosen.seeds[:1])[:3]:
-            command_line(chosen, cell, ["--source=photos", "--target=drawings"])
+            line = command_line(chosen, cell, ["--source=photos", "--target=drawings"])
+            assert line.options.run.profile == chosen.names["profile"]
 
 
 def test_a_step_is_timed() -> None:
