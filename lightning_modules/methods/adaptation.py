@@ -43,11 +43,6 @@ class Adaptation(FaceMethod):
         self.automatic_optimization = False
         self.learning_rate, self.schedule, self.gradient_clip_norm = learning_rate, schedule, gradient_clip_norm
 
-    @property
-    def trained(self) -> Landmarker:
-        """What the landmarker's optimizer moves: itself, unless a method tests another than it trains."""
-        return self.landmarker
-
     def supervised_loss(self, photos: FaceBatch) -> Tensor:
         """The landmarker's own loss on labelled photos, a scalar."""
         assert photos.landmarks is not None, "the source is labelled"

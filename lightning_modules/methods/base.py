@@ -96,9 +96,14 @@ class FaceMethod(LightningModule):
         total = self.trainer.num_training_batches * (self.trainer.max_epochs or 1)
         return min(1.0, steps_done(self.trainer) / total)
 
+    @property
+    def trained(self) -> Landmarker:
+        """What the landmarker's optimizer moves: itself, unless a method tests another than it trains."""
+        return self.landmarker
+
     def train_batch_norm(self, train: bool) -> None:
-        """Whether the landmarker's batch-norm layers use, and follow, the statistics of the batches they see."""
-        for module in self.landmarker.modules():
+        """Whether its batch-norm layers use, and follow, the statistics of the batches they see."""
+        for module in self.trained.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.train(train)
 

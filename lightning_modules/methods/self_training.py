@@ -38,6 +38,7 @@ class SelfTraining(Stylize):
         tested: which of the two the landmarker is. The paper tests the teacher, which is the better one.
         view: the student's view; the defaults of :class:`StrongView` if None.
         stylization: how photos are stylised, see :class:`Stylize`; None leaves them as they are.
+        freeze_batch_norm: see :class:`Stylize`; of the student.
         options: learning rate, schedule and clipping, see :class:`Adaptation`.
 
     Raises:
@@ -55,9 +56,10 @@ class SelfTraining(Stylize):
         tested: Literal["teacher", "student"] = "teacher",
         view: StrongView | None = None,
         stylization: Stylization | None = None,
+        freeze_batch_norm: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(landmarker, stylization, **options)
+        super().__init__(landmarker, stylization, freeze_batch_norm, **options)
         if not 0 <= ema_decay <= 1 or not 0 <= ramp_up <= 1:
             raise ValueError(f"ema_decay is {ema_decay} and ramp_up {ramp_up}; expected numbers in [0, 1].")
         if not tolerance > 0:
@@ -90,6 +92,7 @@ class SelfTraining(Stylize):
         assert batch.target is not None, "the setting has a target"
         with torch.no_grad(), evaluating(self.teacher):
             seen, disagreement = estimate(self.teacher, batch.target.images)
+        self.train_batch_norm(not self.freeze_batch_norm)
         photos = self.stylized(batch.source, batch.target, seen)
         assert photos.landmarks is not None, "the source is labelled"
         views, moved = self.view(batch.target.images, seen)

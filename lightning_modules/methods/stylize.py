@@ -20,12 +20,19 @@ class Stylize(Adaptation):
     Args:
         landmarker: the network, pretrained on the source.
         stylization: how photos are stylised; None leaves them as they are.
+        freeze_batch_norm: keep batch-norm statistics as the pretraining left them, those of photos.
         options: learning rate, schedule and clipping, see :class:`Adaptation`.
     """
 
-    def __init__(self, landmarker: Landmarker, stylization: Stylization | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        landmarker: Landmarker,
+        stylization: Stylization | None = None,
+        freeze_batch_norm: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(landmarker, **options)
-        self.stylization = stylization
+        self.stylization, self.freeze_batch_norm = stylization, freeze_batch_norm
         self.register_buffer("mean_face", torch.zeros(68, 2), persistent=False)
         self.mean_face: Tensor
 
@@ -39,6 +46,7 @@ class Stylize(Adaptation):
     def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
         """One step on stylised photos."""
         assert batch.target is not None, "the setting has a target"
+        self.train_batch_norm(not self.freeze_batch_norm)
         loss = self.supervised_loss(self.stylized(batch.source, batch.target))
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.source))
         self.update(loss)

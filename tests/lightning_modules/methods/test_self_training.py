@@ -71,6 +71,12 @@ class TestTeacher:
         assert set(optimizer.param_groups[0]["params"]) == set(method.other.parameters())
         assert graded.seen[0] == [[False] * 4, [True] * 4]
 
+    def test_the_students_batch_norm_may_be_frozen(self, tmp_path: Path) -> None:
+        for freeze in (True, False):
+            method = make(freeze_batch_norm=freeze)
+            fit(method, tmp_path, 1)
+            assert [part.norm.num_batches_tracked == 0 for part in (method.trained, method.teacher)] == [freeze] * 2
+
     def test_both_start_where_the_landmarker_starts(self, tmp_path: Path) -> None:
         method = make(learning_rate=0.0, ema_decay=0.0)
         with torch.no_grad():

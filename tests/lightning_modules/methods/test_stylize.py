@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from jsonargparse import ArgumentParser
 
@@ -51,6 +52,13 @@ def test_shapes_are_the_landmarkers_own(monkeypatch: Any) -> None:
     method.stylized(face_batch(smooth_images(4).float(), shapes(4).float()), target)
     assert torch.equal(method.landmarker.norm.running_mean, before)
     torch.testing.assert_close(seen[0], method.eval()(target.images))
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_batch_norm_may_keep_the_photos_statistics(freeze: bool, tmp_path: Path) -> None:
+    method = Stylize(LinearLandmarker(), Stylization(), freeze_batch_norm=freeze)
+    fit(method, tmp_path, 1)
+    assert (method.landmarker.norm.num_batches_tracked == 0) == freeze
 
 
 def test_nothing_to_stylise_is_plain_supervision() -> None:
