@@ -112,20 +112,20 @@ class Stylization:
 
     Args:
         exaggeration: how photos are warped; None leaves their geometry.
-        exaggerated_share: share of each batch's photos that are warped.
         look: how photos are made to look drawn; None leaves their pixels.
+        share: of each batch's photos. The others stay as they are: photos are still to be understood as well.
 
     Raises:
         ValueError: the share is out of [0, 1].
     """
 
     exaggeration: Exaggeration | None = field(default_factory=Exaggeration)
-    exaggerated_share: float = 0.75
     look: Look | None = field(default_factory=Look)
+    share: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.exaggerated_share <= 1:
-            raise ValueError(f"exaggerated_share is {self.exaggerated_share}; expected a share in [0, 1].")
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"the share of photos to stylise is {self.share}; expected one in [0, 1].")
 
     def __call__(self, photos: FaceBatch, drawings: Tensor, shapes: Tensor, mean_face: Tensor) -> FaceBatch:
         """Stylise labelled photos; their labels go where their pixels go.
@@ -140,16 +140,16 @@ class Stylization:
         Returns:
             A new batch; ``matrices`` and the rest are the photos'.
         """
-        images, landmarks = photos.images, photos.landmarks
-        assert landmarks is not None, "the source is labelled"
-        count = round(self.exaggerated_share * len(photos))
+        assert photos.landmarks is not None, "the source is labelled"
+        count = round(self.share * len(photos))
+        images, landmarks = photos.images[:count], photos.landmarks[:count]
         with torch.no_grad():
             if self.exaggeration is not None and count > 0:
-                new = self.exaggeration.shapes(landmarks[:count], shapes[:count], mean_face)
-                warped = self.exaggeration.warp(images[:count], landmarks[:count], new)
-                images, landmarks = torch.cat([warped, images[count:]]), torch.cat([new, landmarks[count:]])
-            if self.look is not None:
-                images = self.look(images, drawings)
+                new = self.exaggeration.shapes(landmarks, shapes[:count], mean_face)
+                images, landmarks = self.exaggeration.warp(images, landmarks, new), new
+            if self.look is not None and count > 0:
+                images = self.look(images, drawings[:count])
+        images, landmarks = torch.cat([images, photos.images[count:]]), torch.cat([landmarks, photos.landmarks[count:]])
         return replace(photos, images=images, landmarks=landmarks)
 
 

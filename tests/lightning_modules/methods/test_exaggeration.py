@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,12 +8,14 @@ from torch import Tensor
 
 from datamodules.ibug68 import PARTS
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
-from lightning_modules.methods.exaggeration import Exaggeration
+from lightning_modules.methods.exaggeration import Exaggeration, stretch_along_height
 from lightning_modules.warping.shapes import align
 from tests.lightning_modules.methods.small import shapes
 
 MEAN = torch.tensor(MEAN_FACE, dtype=torch.float64)
 SIZE = 128
+STILL = Exaggeration((0.0, 0.0), (1.0, 1.0), part_scale=0.0, part_shift=0.0, height=0.0, width=0.0)
+"""Changes nothing."""
 
 
 def similarity(shape: Tensor, degrees: float, scale: float, shift: tuple[float, float]) -> Tensor:
@@ -86,7 +90,7 @@ class TestShapes:
     def test_ranges_of_one_point_are_formulas(self) -> None:
         """No part moves; halfway to the target, differences from the mean face doubled, then into the photo's box."""
         photo, target = shapes(3, seed=1), similarity(shapes(3, seed=2), 20, 1.3, (0.2, 0.1))
-        how = Exaggeration((0.5, 0.5), (2.0, 2.0), part_scale=0.0, part_shift=0.0)
+        how = replace(STILL, towards_target=(0.5, 0.5), caricature=(2.0, 2.0))
         found = how.shapes(photo, target, MEAN)
         halfway = (photo + align(target, photo)) / 2
         expected = 2 * halfway - align(MEAN, halfway)
@@ -98,9 +102,8 @@ class TestShapes:
 
     def test_nothing_changes_if_nothing_is_asked_for(self) -> None:
         photo = shapes(3)
-        still = Exaggeration((0.0, 0.0), (1.0, 1.0), part_scale=0.0, part_shift=0.0)
-        torch.testing.assert_close(still.shapes(photo, shapes(3, seed=8), MEAN), photo)
-        torch.testing.assert_close(still.shapes(photo, None, MEAN), photo)
+        torch.testing.assert_close(STILL.shapes(photo, shapes(3, seed=8), MEAN), photo)
+        torch.testing.assert_close(STILL.shapes(photo, None, MEAN), photo)
 
     @pytest.mark.parametrize("with_target", [True, False])
     def test_drawn_shapes_are_finite_and_fill_the_photos_box(self, with_target: bool) -> None:
@@ -122,7 +125,7 @@ class TestShapes:
     def test_moved_parts_keep_their_form(self) -> None:
         """Brows move as a pair, eyes as a pair: each pair is only stretched in x and y, and shifted."""
         photo = shapes(1)
-        how = Exaggeration((0.0, 0.0), (1.0, 1.0), part_scale=0.2, part_shift=0.03)
+        how = replace(STILL, part_scale=0.2, part_shift=0.03)
         (found,) = how.shapes(photo, None, MEAN)
         for names in (("left_eye", "right_eye"), ("left_brow", "right_brow"), ("outer_lips", "inner_lips")):
             part = [index for name in names for index in PARTS[name]]
@@ -131,6 +134,41 @@ class TestShapes:
                 stretch, shift = np.polyfit(before, after, 1)
                 np.testing.assert_allclose(stretch * before + shift, after, atol=1e-9)
                 assert stretch > 0
+
+    def test_proportions_against_interpolation(self) -> None:
+        """Each third of the height by its own factor; the width by one that numpy interpolates along the height."""
+        photo = similarity(MEAN, 25, 1.0, (0.1, 0.2))[None]
+        thirds, widths = np.array([0.7, 1.5, 2.0]), np.array([1.2, 0.8, 1.0, 1.6])
+        factors = [torch.from_numpy(value)[None] for value in (thirds, widths)]
+        found = stretch_along_height(photo, photo, *factors)[0].numpy()
+        eyes = photo[0, 36:42].mean(0), photo[0, 42:48].mean(0)
+        axis = ((eyes[1] - eyes[0]) / (eyes[1] - eyes[0]).norm()).numpy()
+        frame = np.stack([axis, [-axis[1], axis[0]]], axis=1)
+        x, y = ((photo[0] - (eyes[0] + eyes[1]) / 2).numpy() @ frame).T
+        heights = np.linspace(y.min(), y.max(), 4)
+        x = x * np.interp(y, heights, widths)
+        y = np.interp(y, heights, np.concatenate([[0], np.cumsum(thirds * (heights[1] - heights[0]))]))
+        expected = np.stack([x, y], axis=1) @ frame.T + ((eyes[0] + eyes[1]) / 2).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+    def test_proportions_turn_with_the_face(self) -> None:
+        photo, drawn = shapes(1), []
+        for degrees in (0, 40):
+            torch.manual_seed(0)
+            turned = similarity(photo[0], degrees, 1.0, (0.0, 0.0))[None]
+            drawn.append(replace(STILL, height=0.3, width=0.2).shapes(turned, None, MEAN)[0].numpy())
+        _, _, disparity = procrustes(*drawn)
+        assert disparity < 1e-12
+
+    def test_faces_become_long_and_wide_as_caricatures_are(self) -> None:
+        """Eyes to chin over the eyes' distance: of real caricatures between 1.2 and 2.4, of photos 1.2 to 1.4."""
+        torch.manual_seed(0)
+        found = Exaggeration().shapes(MEAN.expand(500, -1, -1), None, MEAN)
+        across = (found[:, 36] - found[:, 45]).norm(dim=-1)
+        length = (found[:, 8] - found[:, 36:48].mean(1)).norm(dim=-1) / across
+        assert length.quantile(0.05) < 1.1
+        assert length.quantile(0.95) > 1.8
+        assert (found[:, 8, 1] > found[:, 57, 1]).double().mean() > 0.99  # the chin stays below the lips
 
     def test_torchs_generator_decides(self) -> None:
         photo, drawn = shapes(2), []

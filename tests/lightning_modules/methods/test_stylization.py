@@ -86,13 +86,16 @@ class TestLook:
             only(**shares)
 
 
+MILD = Exaggeration(part_scale=0.05, part_shift=0.01, height=0.1, width=0.1)
+
+
 class TestStylization:
     @pytest.mark.parametrize("medium", [*MEDIA, "clarity"])
     def test_landmarks_drawn_on_the_photo_lie_where_the_new_labels_say(self, medium: str) -> None:
         """One dark dot per landmark on light paper; warped and drawn, its centre is found again within a pixel."""
         landmarks = 0.15 + 0.7 * (MEAN - MEAN.min()) / (MEAN.max() - MEAN.min())
         photos = face_batch(0.9 - 0.8 * dots(landmarks), landmarks.expand(68, -1, -1))
-        how = Stylization(Exaggeration(part_scale=0.05, part_shift=0.01), 1.0, only(**{medium: 1.0}))
+        how = Stylization(MILD, only(**{medium: 1.0}), share=1.0)
         found = how(photos, photos.images, MEAN.expand(68, -1, -1), MEAN)
         assert found.landmarks is not None
         own = torch.arange(68)
@@ -108,7 +111,7 @@ class TestStylization:
     def test_shares_of_a_batch(self) -> None:
         photos = batch(8)
         assert photos.landmarks is not None
-        found = Stylization(exaggerated_share=0.25, look=None)(photos, photos.images, shapes(8, 3), MEAN)
+        found = Stylization(look=only(pencil=1.0), share=0.25)(photos, photos.images, shapes(8, 3), MEAN)
         assert found.landmarks is not None
         moved = (found.landmarks != photos.landmarks).flatten(1).any(1)
         assert moved.tolist() == [True] * 2 + [False] * 6
@@ -118,19 +121,19 @@ class TestStylization:
 
     def test_either_part_may_be_left_out(self) -> None:
         photos = batch(4)
-        same = Stylization(None, 1.0, None)(photos, photos.images, shapes(4), MEAN)
+        same = Stylization(None, None, 1.0)(photos, photos.images, shapes(4), MEAN)
         assert torch.equal(same.images, photos.images)
-        looks = Stylization(None, 1.0, only(ink=1.0))(photos, photos.images, shapes(4), MEAN)
+        looks = Stylization(None, only(ink=1.0), 1.0)(photos, photos.images, shapes(4), MEAN)
         assert torch.equal(looks.landmarks, photos.landmarks)
         assert not torch.equal(looks.images, photos.images)
 
     def test_a_share_that_cannot_be(self) -> None:
-        with pytest.raises(ValueError, match="exaggerated_share is 2"):
-            Stylization(exaggerated_share=2)
+        with pytest.raises(ValueError, match="photos to stylise is 2"):
+            Stylization(share=2)
 
     def test_a_landmarker_gone_wrong_leaves_labels_finite(self) -> None:
         photos = replace(batch(4), landmarks=shapes(4).float(), images=smooth_images(4).float())
-        found = Stylization(exaggerated_share=1.0)(photos, photos.images, torch.full((4, 68, 2), 0.5), MEAN.float())
+        found = Stylization(share=1.0)(photos, photos.images, torch.full((4, 68, 2), 0.5), MEAN.float())
         assert found.landmarks is not None
         assert found.landmarks.isfinite().all()
         assert found.images.isfinite().all()

@@ -71,7 +71,7 @@ def test_yaml_chooses_every_part() -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(FaceMethod, "model")
     landmarker = {"class_path": "tests.lightning_modules.methods.small.LinearLandmarker"}
-    stylization = {"exaggeration": {"part_scale": 0.2}, "exaggerated_share": 0.5, "look": {"ink": 0.4, "pencil": 0.0}}
+    stylization = {"exaggeration": {"part_scale": 0.2}, "share": 0.25, "look": {"ink": 0.4, "pencil": 0.0}}
     options = {"landmarker": landmarker, "stylization": stylization, "learning_rate": 1e-4, "schedule": "constant"}
     given = {"model": {"class_path": "lightning_modules.methods.Stylize", "init_args": options}}
     method = parser.instantiate_classes(parser.parse_object(given)).model
@@ -81,6 +81,6 @@ def test_yaml_chooses_every_part() -> None:
     assert how is not None
     assert how.exaggeration is not None
     assert how.look is not None
-    assert (how.exaggeration.part_scale, how.exaggerated_share, how.look.ink) == (0.2, 0.5, 0.4)
+    assert (how.exaggeration.part_scale, how.share, how.look.ink) == (0.2, 0.25, 0.4)
     start = weights(method)
     assert start.numel() > 0
