@@ -1,6 +1,7 @@
 """What the methods share that adapt a pretrained landmarker to unlabelled stylised faces, step by step."""
 
 import math
+from copy import deepcopy
 from typing import Any, Literal, cast
 
 import torch
@@ -27,6 +28,12 @@ class Adaptation(FaceMethod):
         learning_rate: Adam's over the landmarker.
         schedule: ``cosine``: it falls to zero over the run; ``constant``.
         gradient_clip_norm: longest gradient of the landmarker; None for no limit.
+        return_to_start: how far, in [0, 1], the landmarker goes back towards its start after the last step, along the
+            straight line between their weights (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
+            Photos get back more than drawings lose.
+
+    Raises:
+        ValueError: ``return_to_start`` is not in [0, 1].
     """
 
     needs_target = True
@@ -38,10 +45,40 @@ class Adaptation(FaceMethod):
         learning_rate: float = 3e-4,
         schedule: Literal["constant", "cosine"] = "cosine",
         gradient_clip_norm: float | None = 1.0,
+        return_to_start: float = 0.0,
     ) -> None:
         super().__init__(landmarker)
+        if not 0 <= return_to_start <= 1:
+            raise ValueError(f"return_to_start is {return_to_start}; expected a share in [0, 1].")
+        self.return_to_start = return_to_start
+        # In the checkpoints, so that a resumed run has it.
+        self.start = deepcopy(landmarker).requires_grad_(False) if return_to_start > 0 else None
         self.automatic_optimization = False
         self.learning_rate, self.schedule, self.gradient_clip_norm = learning_rate, schedule, gradient_clip_norm
+
+    def setup(self, stage: str) -> None:
+        """Also keep the start, if it is to be returned to (a resumed run then finds it in its checkpoint)."""
+        super().setup(stage)
+        if stage == "fit" and self.start is not None:
+            self.start.load_state_dict(self.landmarker.state_dict())
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Settle after the last step, before the landmarker is validated and saved."""
+        if self.progress >= 1:
+            self.settle(self.landmarker)
+
+    @torch.no_grad()
+    def settle(self, landmarker: Landmarker) -> None:
+        """Take a trained landmarker part of the way back to the start.
+
+        Args:
+            landmarker: that of this method, or an average of it over the steps; changed in place.
+        """
+        if self.start is None:
+            return
+        for mine, first in zip(weights_of(landmarker), weights_of(self.start), strict=True):
+            if mine.is_floating_point():  # not batch-norm's count of batches
+                mine.lerp_(first, self.return_to_start)
 
     def supervised_loss(self, photos: FaceBatch) -> Tensor:
         """The landmarker's own loss on labelled photos, a scalar."""
@@ -92,6 +129,11 @@ class Adaptation(FaceMethod):
         """Adam over the landmarker, then the further ones."""
         adam = torch.optim.Adam(self.trained.parameters(), lr=self.learning_rate)
         return [adam, *self.further_optimizers()]
+
+
+def weights_of(landmarker: Landmarker) -> list[Tensor]:
+    """Parameters and buffers, always in the same order."""
+    return [*landmarker.parameters(), *landmarker.buffers()]
 
 
 def cosine_decay(progress: float) -> float:

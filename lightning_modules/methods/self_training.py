@@ -1,7 +1,6 @@
 """Self-training with a mean teacher: what a slow copy sees in a plain view, the student learns in a hard one."""
 
 import math
-from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from datamodules.faces import TrainBatch
 from datamodules.setting import steps_done
 from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.methods.adaptation import weights_of
 from lightning_modules.methods.adversarial import evaluating
 from lightning_modules.methods.pseudo import estimate, loss_with_pseudo
 from lightning_modules.methods.strong_view import StrongView
@@ -113,7 +113,7 @@ class SelfTraining(Stylize):
     @torch.no_grad()
     def follow(self, step: int) -> None:
         """Move the teacher towards the student after a step, counted from 0."""
-        pairs = list(zip(_state(self.teacher), _state(self.trained), strict=True))
+        pairs = list(zip(weights_of(self.teacher), weights_of(self.trained), strict=True))
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]
         decay = min(self.ema_decay, (1 + step) / (10 + step))
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
@@ -127,8 +127,3 @@ def rise(progress: float, share: float) -> float:
     """From exp(-5) at the start of a run to 1 once that share of it is done; 1 throughout for no share."""
     left = 1 - min(1.0, progress / share) if share > 0 else 0.0
     return math.exp(-5 * left**2)
-
-
-def _state(landmarker: Landmarker) -> Iterator[Tensor]:
-    yield from landmarker.parameters()
-    yield from landmarker.buffers()

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from callbacks.weight_average import WeightAverage
 from datamodules.faces import TrainBatch
 from lightning_modules.methods.adaptation import Adaptation, cosine_decay
-from tests.lightning_modules.methods.running import STEPS, Watch, fit
+from tests.lightning_modules.methods.running import STEPS, Watch, fit, setting
 from tests.lightning_modules.methods.small import LinearLandmarker
 
 
@@ -64,3 +65,42 @@ def test_a_constant_rate_and_no_clipping(tmp_path: Path) -> None:
 
 def test_the_decay() -> None:
     assert [cosine_decay(p) for p in (0, 1 / 3, 1 / 2, 1)] == pytest.approx([1, 0.75, 0.5, 0])
+
+
+def _adapted(folder: Path, back: float, average: bool = False) -> tuple[Adaptation, dict[str, torch.Tensor]]:
+    """A method after two epochs, and the landmarker that its last checkpoint would hold."""
+    torch.manual_seed(0)
+    method = _WithCritic(return_to_start=back, learning_rate=0.01)
+    fit(method, folder, 2, *([WeightAverage(decay=0.5)] if average else []))
+    return method, {name: value.clone() for name, value in method.landmarker.state_dict().items()}
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_part_of_the_way_back_to_the_start(average: bool, tmp_path: Path) -> None:
+    """The line between the start's weights and those of the same run without a way back, buffers included."""
+    start = LinearLandmarker().state_dict()
+    _, there = _adapted(tmp_path / "there", 0.0, average)
+    method, back = _adapted(tmp_path / "back", 0.25, average)
+    assert (there["linear.weight"] - start["linear.weight"]).abs().max() > 0.01
+    assert (there["norm.running_mean"] - start["norm.running_mean"]).abs().max() > 0.01
+    for name, value in back.items():
+        expected = 0.25 * start[name] + 0.75 * there[name] if value.is_floating_point() else there[name]
+        torch.testing.assert_close(value, expected)
+    assert method.start is not None
+    for name, value in method.start.state_dict().items():
+        assert torch.equal(value, start[name])
+
+
+def test_it_is_validated_after_its_return(tmp_path: Path) -> None:
+    """All the way back, the last figures are the start's."""
+    there, back, start = (_WithCritic(return_to_start=share, learning_rate=0.01) for share in (0.0, 1.0, 0.0))
+    fit(there, tmp_path, 2)
+    fit(back, tmp_path, 2).validate(start, datamodule=setting(), verbose=False)
+    assert back.average_nme == pytest.approx(start.average_nme, rel=1e-6)
+    assert there.average_nme != pytest.approx(start.average_nme, rel=1e-2)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_way_back_that_cannot_be(share: float) -> None:
+    with pytest.raises(ValueError, match="return_to_start is"):
+        _WithCritic(return_to_start=share)
