@@ -1,7 +1,7 @@
 """CycleGAN as a rival: photos in the target's style keep their labels (Zhu et al., ICCV 2017)."""
 
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Any, Self
 
 import torch
 
@@ -20,9 +20,7 @@ class CycleGAN(Adaptation):
         landmarker: the network, pretrained on the source.
         translator: its networks (the command line trains them).
         translated_share: share of each batch's photos that are translated.
-        learning_rate: see :class:`Adaptation`.
-        schedule: see :class:`Adaptation`.
-        gradient_clip_norm: see :class:`Adaptation`.
+        options: learning rate, schedule and clipping, see :class:`Adaptation`.
 
     Raises:
         ValueError: ``translated_share`` is not in [0, 1].
@@ -36,11 +34,9 @@ class CycleGAN(Adaptation):
         landmarker: Landmarker,
         translator: Translator,
         translated_share: float = 0.5,
-        learning_rate: float = 3e-4,
-        schedule: Literal["constant", "cosine"] = "cosine",
-        gradient_clip_norm: float | None = 1.0,
+        **options: Any,
     ) -> None:
-        super().__init__(landmarker, learning_rate, schedule, gradient_clip_norm)
+        super().__init__(landmarker, **options)
         if not 0 <= translated_share <= 1:
             raise ValueError(f"translated_share is {translated_share}; expected a share in [0, 1].")
         self.translator, self.translated_share = translator, translated_share
