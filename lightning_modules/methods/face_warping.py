@@ -12,6 +12,7 @@ from lightning_modules.methods.adaptation import cosine_decay
 from lightning_modules.methods.exaggeration import Exaggeration
 from lightning_modules.methods.pseudo import loss_with_pseudo
 from lightning_modules.methods.pseudo_labelled import PseudoLabelled
+from lightning_modules.methods.stylization import Stylization
 from lightning_modules.warping.objective import WarperObjective, WarpTerms
 
 Phase = Literal["warper", "proximal", "joint"]
@@ -92,7 +93,7 @@ class FaceWarping(PseudoLabelled):
         self.schedule = schedule
         self.image_weight, self.landmark_weight = image_weight, landmark_weight
         self.anchor_weight, self.pseudo_weight = anchor_weight, pseudo_weight
-        self.exaggeration, self.exaggerated_share = exaggeration, exaggerated_share
+        self.stylization = Stylization(exaggeration, look=None, share=exaggerated_share)
         self.mirror_average, self.keep = mirror_average, keep
         self.freeze_batch_norm, self.gradient_clip_norm = freeze_batch_norm, gradient_clip_norm
         self.register_buffer("mean_face", torch.zeros(68, 2), persistent=False)
@@ -179,20 +180,12 @@ class FaceWarping(PseudoLabelled):
 
     def proximal_loss(self, source: FaceBatch, target: FaceBatch) -> Tensor:
         """Eq. 5: the landmarker's own loss on photos' labels and on pseudo landmarks, in one forward pass."""
-        assert source.landmarks is not None, "the source is labelled"
         assert self.pseudo is not None, "pseudo landmarks were frozen when the phase began"
         pseudo, weights = self.pseudo.lookup(target, self.image_size)
-        photos, labels = self._exaggerate(source.images, source.landmarks, pseudo)
-        return loss_with_pseudo(self.landmarker, photos, labels, target.images, pseudo, self.pseudo_weight * weights)
-
-    def _exaggerate(self, photos: Tensor, labels: Tensor, pseudo: Tensor) -> tuple[Tensor, Tensor]:
-        count = round(self.exaggerated_share * len(photos))
-        if self.exaggeration is None or count == 0:
-            return photos, labels
-        with torch.no_grad():
-            shapes = self.exaggeration.shapes(labels[:count], pseudo[:count], self.mean_face)
-            warped = self.exaggeration.warp(photos[:count], labels[:count], shapes)
-        return torch.cat([warped, photos[count:]]), torch.cat([shapes, labels[count:]])
+        photos = self.stylization(source, target.images, pseudo, self.mean_face)
+        assert photos.landmarks is not None, "the source is labelled"
+        weights = self.pseudo_weight * weights
+        return loss_with_pseudo(self.landmarker, photos.images, photos.landmarks, target.images, pseudo, weights)
 
     def _step(self, loss: Tensor, which: int) -> None:
         optimizer = cast(list[LightningOptimizer], self.optimizers())[which]

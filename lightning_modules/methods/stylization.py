@@ -138,16 +138,18 @@ class Stylization:
             mean_face: of the source, shape ``(68, 2)``.
 
         Returns:
-            A new batch; ``matrices`` and the rest are the photos'.
+            A new batch, whose ``matrices`` and the rest are the photos'; the photos themselves if nothing is asked for.
         """
         assert photos.landmarks is not None, "the source is labelled"
         count = round(self.share * len(photos))
+        if count == 0 or (self.exaggeration is None and self.look is None):
+            return photos
         images, landmarks = photos.images[:count], photos.landmarks[:count]
         with torch.no_grad():
-            if self.exaggeration is not None and count > 0:
+            if self.exaggeration is not None:
                 new = self.exaggeration.shapes(landmarks, shapes[:count], mean_face)
                 images, landmarks = self.exaggeration.warp(images, landmarks, new), new
-            if self.look is not None and count > 0:
+            if self.look is not None:
                 images = self.look(images, drawings[:count])
         images, landmarks = torch.cat([images, photos.images[count:]]), torch.cat([landmarks, photos.landmarks[count:]])
         return replace(photos, images=images, landmarks=landmarks)

@@ -22,6 +22,15 @@ TINY_LANDMARKER = {
     "init_args": {**TINY_ARGUMENTS, "dropout": 0.2, "channels_last": False},
 }
 
+RESUMING = [
+    # Lightning's remark that the resumed run's callbacks are not all of the first's: the one that saved every step.
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed from:UserWarning"),
+    # Weights after the optimizer's step are what a resumed run wants.
+    pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization:UserWarning"),
+]
+"""What a test module whose runs are stopped and resumed is marked with."""
+
 
 def drawn(style: str, train: int = 8, test: int = 4) -> dict[str, Any]:
     """The configuration of a set of drawn faces."""

@@ -120,7 +120,7 @@ class TestShippedChoices:
         phases = (cli.method.warper_epochs, cli.method.proximal_epochs)
         assert phases == (5, 5)
         assert cli.method.learning_rates == {0: 1e-4, 1: 1e-3}
-        assert cli.method.exaggeration is None
+        assert cli.method.stylization.exaggeration is None
 
     def test_the_oracle_is_supervised_unless_told_otherwise(self) -> None:
         options, _ = parse(["--setting=oracle"])

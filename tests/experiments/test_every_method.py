@@ -17,6 +17,7 @@ from experiments.checkpoints import load_landmarker
 from experiments.scoring import score
 from tests.experiments.helpers import (
     PHASES,
+    RESUMING,
     TINY,
     checkpoint,
     differences,
@@ -30,12 +31,7 @@ from tests.experiments.helpers import (
 from tests.experiments.test_translating import TRANSLATORS
 from tests.experiments.two_processes import run_on_two_processes
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The dirpath has changed from:UserWarning"),
-    # Weights after the optimizer's step are what a resumed run wants.
-    pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization:UserWarning"),
-]
+pytestmark = RESUMING
 
 METHODS = names("method")
 NEEDS: dict[str, dict[str, Any]] = {"face_warping": PHASES, "cyclegan": TRANSLATORS, "bdl": TRANSLATORS}

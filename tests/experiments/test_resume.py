@@ -11,6 +11,7 @@ import pytest
 from experiments.catalogue import config_files
 from lightning_modules.methods import FaceWarping, Supervised
 from tests.experiments.helpers import (
+    RESUMING,
     TINY,
     checkpoint,
     differences,
@@ -22,13 +23,7 @@ from tests.experiments.helpers import (
 )
 from tests.experiments.killing import run_and_kill
 
-pytestmark = [
-    # Lightning's remark that the resumed run's callbacks are not all of the first's: the one that saved every step.
-    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The dirpath has changed from:UserWarning"),
-    # Weights after the optimizer's step are what a resumed run wants.
-    pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization:UserWarning"),
-]
+pytestmark = RESUMING
 
 FOUR_EPOCHS = {
     "trainer": {"max_epochs": 4},

@@ -140,12 +140,12 @@ class TestProximalPhase:
 
     def test_exaggerated_photos_take_the_place_of_their_share(self) -> None:
         method, (source, target) = make(exaggeration=Exaggeration(), exaggerated_share=0.5), pair(4)
-        photos, labels = method._exaggerate(source.images, source.landmarks, shapes(4, seed=5))
-        assert (photos != source.images).flatten(1).any(1).tolist() == [True, True, False, False]
-        assert (labels != source.landmarks).flatten(1).any(1).tolist() == [True, True, False, False]
-        plain, same = make()._exaggerate(source.images, source.landmarks, target.images)
-        assert plain is source.images
-        assert same is source.landmarks
+        found = method.stylization(source, target.images, shapes(4, seed=5), method.mean_face)
+        assert (found.images != source.images).flatten(1).any(1).tolist() == [True, True, False, False]
+        assert (found.landmarks != source.landmarks).flatten(1).any(1).tolist() == [True, True, False, False]
+        plain = make().stylization(source, target.images, shapes(4, seed=5), method.mean_face)
+        assert plain.images is source.images
+        assert plain.landmarks is source.landmarks
 
 
 class TestPhases:
