@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
     from experiments.import_weights import import_weights
     from experiments.study import study
     from experiments.train import train
-    from lightning_modules.landmarkers.weights import WeightsError
+    from lightning_modules.weights import WeightsError
 
     ours: dict[str, Callable[[list[str]], object]] = {
         "train": train,

@@ -21,8 +21,8 @@ from experiments.checkpoints import load_landmarker
 from experiments.errors import UsageError
 from experiments.figure_page import Half, compose
 from experiments.run_folder import require_writable
+from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.metrics import to_image_pixels
 from lightning_modules.warping import (
     Canny,
     ImageGradient,
@@ -33,7 +33,7 @@ from lightning_modules.warping import (
     folding,
     landmark_warping_error,
 )
-from lightning_modules.warping.spline import NODES
+from lightning_modules.warping.fields.spline import NODES
 
 log = logging.getLogger(__name__)
 

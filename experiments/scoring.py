@@ -8,9 +8,10 @@ import torch
 
 from datamodules.loading import evaluation_loader
 from datamodules.setting import TestSet
+from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods.base import SetErrors
-from lightning_modules.metrics import face_nme, to_image_pixels
+from lightning_modules.metrics import face_nme
 
 Figures = dict[str, dict[str, float]]
 

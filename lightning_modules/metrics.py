@@ -32,26 +32,6 @@ def face_nme(predicted: Tensor, target: Tensor) -> Tensor:
     return errors
 
 
-def to_image_pixels(landmarks: Tensor, matrices: Tensor, size: int) -> Tensor:
-    """Undo the crop: crop coordinates ``(B, 68, 2)`` to image pixels, in float64.
-
-    Args:
-        landmarks: ``p = x_px / size`` in the crop.
-        matrices: image pixels to crop pixels, shape ``(B, 2, 3)``.
-        size: side of the crop in pixels.
-    """
-    matrices = matrices.double()
-    pixels = landmarks.double() * size - matrices[:, None, :, 2]
-    image_pixels: Tensor = torch.linalg.solve(matrices[:, :, :2], pixels.mT).mT
-    return image_pixels
-
-
-def to_crop(landmarks: Tensor, matrices: Tensor, size: int) -> Tensor:
-    """The inverse of :func:`to_image_pixels`: image pixels ``(B, 68, 2)`` to crop coordinates, in float64."""
-    matrices = matrices.double()
-    return (landmarks.double() @ matrices[:, :, :2].mT + matrices[:, None, :, 2]) / size
-
-
 class LandmarkErrors(Metric):
     """Collects each face's NME; computes ``nme``, ``fr@8``, ``auc@8`` (all in %) and ``n``.
 

@@ -3,8 +3,8 @@
 from datamodules.datasets.artiface import ArtiFaceDataModule
 from datamodules.datasets.cariface import CariFaceDataModule
 from datamodules.datasets.folder import FolderDataModule
-from datamodules.datasets.synthetic import SyntheticDataModule
 from datamodules.datasets.w300 import W300DataModule
+from datamodules.synthetic.dataset import SyntheticDataModule
 
 __all__ = [
     "W300DataModule",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 from datamodules.base import FaceDataModule, OnError
-from datamodules.datasets.synthetic import SyntheticDataModule
 from datamodules.files import FileFaces
 from datamodules.layout import (
     Entry,
@@ -20,6 +19,7 @@ from datamodules.layout import (
     require_split,
     without,
 )
+from datamodules.synthetic.dataset import SyntheticDataModule
 
 _log = logging.getLogger(__name__)
 

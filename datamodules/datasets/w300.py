@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from datamodules.base import FaceDataModule, OnError
-from datamodules.datasets.synthetic import SyntheticDataModule
 from datamodules.files import FileFaces
 from datamodules.layout import Entry, check_counts, labelled, list_folder, orphans, read_entries, require_images
+from datamodules.synthetic.dataset import SyntheticDataModule
 
 _log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from lightning_modules.landmarkers.backbones import Backbone
+from lightning_modules.backbones.networks import Backbone
+from lightning_modules.backbones.trunks import Trunk
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
-from lightning_modules.landmarkers.trunks import Trunk
 
 
 class BackboneLandmarker(Landmarker):

@@ -1,6 +1,8 @@
 """What every landmarker is: images in, all stages' landmarks out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -81,3 +83,15 @@ class Landmarker(nn.Module, ABC):
         Args:
             shapes: crop coordinates of labelled training faces under the plain crop, shape ``(N, 68, 2)``.
         """
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode; afterwards, also after an error, each of its modules is in its former mode."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

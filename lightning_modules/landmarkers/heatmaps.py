@@ -19,11 +19,6 @@ from kornia.geometry.subpix import spatial_expectation2d, spatial_softmax2d
 from torch import Tensor
 
 
-def cell_centre(stride: float) -> float:
-    """The offset at which cell j means the middle of the ``stride`` pixels it covers: (s - 1) / (2 s) cells."""
-    return (stride - 1) / (2 * stride)
-
-
 def gaussian_heatmaps(landmarks: Tensor, size: tuple[int, int], sigma: float, offset: float = 0.0) -> Tensor:
     """Draw a Gaussian of height 1 around each landmark, placed between cells as exactly as the landmark is.
 
@@ -70,13 +65,6 @@ def local_softmax(heatmaps: Tensor, temperature: float = 1.0, radius: float | No
         logits = logits.masked_fill(~_near_peak(heatmaps.detach(), radius), -torch.inf)
     weights: Tensor = spatial_softmax2d(logits)
     return weights
-
-
-def map_positions(heatmaps: Tensor, offset: float = 0.0) -> Tensor:
-    """Crop coordinates (x, y) of a landmark on each cell, shape ``(h, w, 2)``, float32."""
-    height, width = heatmaps.shape[-2:]
-    rows, columns = (torch.arange(side, device=heatmaps.device) + offset for side in (height, width))
-    return torch.stack(torch.meshgrid(columns / width, rows / height, indexing="xy"), dim=-1)
 
 
 def peak(heatmaps: Tensor, offset: float = 0.0) -> Tensor:

@@ -10,12 +10,12 @@ from typing import Literal
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.backbones.networks import HRNetBranches, Pretrained, build_backbone, hrnet_head
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
-from lightning_modules.landmarkers.backbones import HRNetBranches, Pretrained, build_backbone, hrnet_head
 from lightning_modules.landmarkers.base import LandmarkerOutput
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, peak, soft_argmax
 from lightning_modules.landmarkers.losses import weighted_mean
-from lightning_modules.landmarkers.weights import Published, start_from
+from lightning_modules.weights import Published, start_from
 
 PUBLISHED_HRNET = Published(
     name="HRNet",

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.backbones.networks import Pretrained
+from lightning_modules.backbones.trunks import Trunk
+from lightning_modules.coordinates import map_positions
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
-from lightning_modules.landmarkers.backbones import Pretrained
 from lightning_modules.landmarkers.base import LandmarkerOutput
-from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, local_softmax, map_positions
+from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, local_softmax
 from lightning_modules.landmarkers.losses import interocular_loss, weighted_mean
-from lightning_modules.landmarkers.trunks import Trunk
-from lightning_modules.landmarkers.weights import load_state, read_state
+from lightning_modules.weights import load_state, read_state
 
 _SMALLEST_SCALE = 1e-4
 """Of a landmark's spread, in crop coordinates, which keeps the likelihood finite."""

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.warping.frames import crop_to_sampling
+from lightning_modules.coordinates import crop_to_sampling
 
 
 def patch_boxes(centres: Tensor, side: float) -> tuple[Tensor, Tensor]:

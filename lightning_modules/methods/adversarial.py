@@ -1,13 +1,10 @@
 """What the adversarial methods share: one pass over photos and drawings, and what a landmarker's output is like."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
 from datamodules.faces import FaceBatch
-from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput, evaluating
 from lightning_modules.methods.adaptation import Adaptation
 from lightning_modules.methods.pseudo import pass_with_pseudo
 
@@ -66,13 +63,3 @@ def stage_count(landmarker: Landmarker) -> int:
 def _blank(landmarker: Landmarker) -> Tensor:
     """A crop with nothing on it, where the landmarker lives."""
     return next(landmarker.parameters()).new_zeros(1, 3, landmarker.image_size, landmarker.image_size)
-
-
-@contextmanager
-def evaluating(landmarker: Landmarker) -> Iterator[None]:
-    """The landmarker in evaluation mode, and afterwards, part by part, in the mode it was in."""
-    modes = [(module, module.training) for module in landmarker.modules()]
-    landmarker.eval()
-    yield
-    for module, training in modes:
-        module.training = training

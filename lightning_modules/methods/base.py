@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch
 from datamodules.setting import steps_done
+from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.metrics import LandmarkErrors, to_image_pixels
+from lightning_modules.metrics import LandmarkErrors
 
 AVERAGE = "average_nme"
 """Mean NME over all faces of all test sets: Table 2's average, which weights sets by their image counts."""

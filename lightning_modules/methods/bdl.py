@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from datamodules.faces import TrainBatch
 from datamodules.setting import steps_done
-from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.methods.adaptsegnet import AdaptSegNet
-from lightning_modules.methods.adversarial import evaluating
 from lightning_modules.methods.cyclegan import translated
 from lightning_modules.methods.discriminators import LandmarkDiscriminator
 from lightning_modules.methods.pseudo_labelled import PseudoLabelled

@@ -7,12 +7,12 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch, TrainBatch
+from lightning_modules.augment.exaggeration import Exaggeration
+from lightning_modules.augment.stylization import Stylization
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods.adaptation import cosine_decay
-from lightning_modules.methods.exaggeration import Exaggeration
 from lightning_modules.methods.pseudo import loss_with_pseudo
 from lightning_modules.methods.pseudo_labelled import PseudoLabelled
-from lightning_modules.methods.stylization import Stylization
 from lightning_modules.warping.objective import WarperObjective, WarpTerms
 
 Phase = Literal["warper", "proximal", "joint"]

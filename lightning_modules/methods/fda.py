@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.faces import TrainBatch
+from lightning_modules.augment.amplitude import swap_amplitude
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.methods.adaptation import LANDMARKER, Adaptation
-from lightning_modules.methods.amplitude import swap_amplitude
 from lightning_modules.methods.pseudo import loss_with_pseudo
 from lightning_modules.methods.pseudo_labelled import PseudoLabelled
 
@@ -35,7 +35,7 @@ class FDA(PseudoLabelled, Adaptation):
 
     Args:
         landmarker: the network, pretrained on the source; it learns the first band.
-        bands: β of each landmarker, see :func:`~lightning_modules.methods.amplitude.swap_amplitude`.
+        bands: β of each landmarker, see :func:`~lightning_modules.augment.amplitude.swap_amplitude`.
         band_share: share of the epochs that belong to the first part.
         pseudo_weight: of the loss on pseudo landmarks.
         keep: share of target faces whose pseudo landmarks are trained on.

@@ -8,14 +8,8 @@ from torch import Tensor
 
 from datamodules.faces import FaceBatch
 from datamodules.ibug68 import FLIP_PERMUTATION, OUTER_EYE_CORNERS
-from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
-from lightning_modules.metrics import to_crop, to_image_pixels
-
-
-def mirror_landmarks(landmarks: Tensor, size: int) -> Tensor:
-    """Landmarks of the mirrored crop, crop coordinates ``(…, 68, 2)``: pixel centre x becomes ``size - 1 - x``."""
-    mirrored = landmarks[..., list(FLIP_PERMUTATION), :]
-    return torch.stack([(size - 1) / size - mirrored[..., 0], mirrored[..., 1]], dim=-1)
+from lightning_modules.coordinates import mirror_landmarks, to_crop, to_image_pixels
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput, evaluating
 
 
 @dataclass
@@ -77,18 +71,15 @@ def find_pseudo_landmarks(
     """
     if not 0 < keep <= 1 or (keep < 1 and not mirror_average):
         raise ValueError(f"keep is {keep}; expected a share in (0, 1], and below 1 only with mirror_average: true.")
-    modes = [(module, module.training) for module in landmarker.modules()]
-    landmarker.eval()
     landmarks = torch.zeros(count, 68, 2)
     found, disagreement = torch.zeros(count), torch.zeros(count)
-    for batch in loader:
-        batch = batch.to(device)
-        crop, spread = estimate(landmarker, batch.images, mirror_average)
-        pixels = to_image_pixels(crop, batch.matrices, landmarker.image_size)
-        where = batch.indices.cpu()
-        landmarks[where], disagreement[where], found[where] = pixels.float().cpu(), spread.cpu(), 1.0
-    for module, training in modes:
-        module.training = training
+    with evaluating(landmarker):
+        for batch in loader:
+            batch = batch.to(device)
+            crop, spread = estimate(landmarker, batch.images, mirror_average)
+            pixels = to_image_pixels(crop, batch.matrices, landmarker.image_size)
+            where = batch.indices.cpu()
+            landmarks[where], disagreement[where], found[where] = pixels.float().cpu(), spread.cpu(), 1.0
     landmarks, disagreement, found = (gather(t.to(device)).cpu() for t in (landmarks, disagreement, found))
     if not bool((found == 1).all()):
         raise ValueError(f"{int((found != 1).sum())} of {count} target faces have no pseudo landmarks, or several.")

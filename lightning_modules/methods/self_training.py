@@ -10,12 +10,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from datamodules.faces import TrainBatch
 from datamodules.setting import steps_done
-from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.augment.strong_view import StrongView
+from lightning_modules.augment.stylization import Stylization
+from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.methods.adaptation import weights_of
-from lightning_modules.methods.adversarial import evaluating
 from lightning_modules.methods.pseudo import estimate, loss_with_pseudo
-from lightning_modules.methods.strong_view import StrongView
-from lightning_modules.methods.stylization import Stylization
 from lightning_modules.methods.stylize import Stylize
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from datamodules.faces import FaceBatch, TrainBatch
+from lightning_modules.augment.stylization import Stylization, landmarks_of
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods.adaptation import Adaptation
-from lightning_modules.methods.stylization import Stylization, landmarks_of
 
 
 class Stylize(Adaptation):

@@ -1,9 +1,10 @@
 """w_γ: the warping field, image gradients and warping losses, in plain torch."""
 
+from lightning_modules.coordinates import crop_to_sampling, pixel_grid, sampling_to_crop
 from lightning_modules.warping.field import Padding, folding, inside_photo, jacobian_determinant, warp_image
-from lightning_modules.warping.frames import crop_to_sampling, pixel_grid, sampling_to_crop
+from lightning_modules.warping.fields.learned import LearnedField
+from lightning_modules.warping.fields.spline import PolyharmonicSpline
 from lightning_modules.warping.image_gradients import Canny, ImageGradient, Laplacian, Sobel, SpatialGradient
-from lightning_modules.warping.learned import LearnedField
 from lightning_modules.warping.losses import (
     GradientMSE,
     GradientNCC,
@@ -19,7 +20,6 @@ from lightning_modules.warping.objective import WarperObjective, WarpTerms
 from lightning_modules.warping.pairing import InOrder, Pairing, SimilarPose, yaw
 from lightning_modules.warping.perceptual import Perceptual
 from lightning_modules.warping.shapes import align, spread_gradient
-from lightning_modules.warping.spline import PolyharmonicSpline
 
 __all__ = [
     "PolyharmonicSpline",

@@ -1,7 +1,7 @@
 """What can be done with any warping field, whatever gave it: warp a photo, find what falls outside, count folds.
 
 A field is a tensor of shape ``(B, S, S, 2)``: for every pixel of the stylised crop, the photo coordinate (x, y) it
-takes its colour from, both in crop coordinates (:mod:`lightning_modules.warping.frames`).
+takes its colour from, both in crop coordinates (:mod:`lightning_modules.coordinates`).
 """
 
 from typing import Literal
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.warping.frames import crop_to_sampling
+from lightning_modules.coordinates import crop_to_sampling
 
 Padding = Literal["border", "zeros"]
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.warping.fields.spline import PolyharmonicSpline
 from lightning_modules.warping.image_gradients import ImageGradient, Sobel
-from lightning_modules.warping.spline import PolyharmonicSpline
 
 
 class ImageLoss(nn.Module, ABC):

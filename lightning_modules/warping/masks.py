@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lightning_modules.warping.frames import pixel_grid
+from lightning_modules.coordinates import pixel_grid
 
 _DIRECTIONS = 64
 """Half-planes that bound the hull; the mask is at most 1 - cos(π / 64), a thousandth of the face, too wide."""

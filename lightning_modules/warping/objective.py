@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lightning_modules.warping.field import folding, inside_photo, warp_image
-from lightning_modules.warping.learned import LearnedField
+from lightning_modules.warping.fields.learned import LearnedField
+from lightning_modules.warping.fields.spline import PolyharmonicSpline
 from lightning_modules.warping.losses import GradientMSE, ImageLoss, landmark_warping_error
 from lightning_modules.warping.masks import face_region_mask
 from lightning_modules.warping.pairing import InOrder, Pairing
 from lightning_modules.warping.shapes import spread_gradient
-from lightning_modules.warping.spline import PolyharmonicSpline
 
 
 @dataclass

@@ -12,7 +12,7 @@ from tests.experiments.helpers import PHASES, TINY_LANDMARKER, checkpoint, metri
 DATA = '''
 """Busts: a data set that this project does not know."""
 from datamodules.base import FaceDataModule
-from datamodules.datasets.synthetic import SyntheticFaces
+from datamodules.synthetic.dataset import SyntheticFaces
 
 
 class BustsDataModule(FaceDataModule):

@@ -15,8 +15,8 @@ from datamodules.formats import read_image, write_npy
 from datamodules.transforms import FaceTransform
 from experiments.figure import GRADIENTS
 from experiments.figure_page import TILE
+from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers import SLPT
-from lightning_modules.metrics import to_image_pixels
 from tests.conftest import TINY_LANDMARKER
 from tests.experiments.helpers import refused, run
 from tests.layouts import write_face

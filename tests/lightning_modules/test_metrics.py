@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from datamodules.ibug68 import OUTER_EYE_CORNERS
+from lightning_modules.coordinates import to_crop, to_image_pixels
 from lightning_modules.methods.base import SetErrors
-from lightning_modules.metrics import LandmarkErrors, face_nme, to_crop, to_image_pixels
+from lightning_modules.metrics import LandmarkErrors, face_nme
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "nme_300w.json"
 

@@ -4,7 +4,8 @@ import torch
 from kornia.geometry.subpix import render_gaussian2d
 from scipy.ndimage import center_of_mass
 
-from lightning_modules.landmarkers.heatmaps import cell_centre, gaussian_heatmaps, peak, soft_argmax
+from lightning_modules.coordinates import cell_centre
+from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, peak, soft_argmax
 
 CENTRED = cell_centre(4)
 

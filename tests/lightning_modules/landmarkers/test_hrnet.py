@@ -8,7 +8,7 @@ import torch
 from lightning_modules.landmarkers import SLPT, HRNet
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
-from lightning_modules.landmarkers.weights import WeightsError
+from lightning_modules.weights import WeightsError
 from tests.conftest import TINY_LANDMARKER
 
 TINY: dict[str, Any] = {"image_size": 64, "backbone": "mobilenetv3_small_050", "feature_dim": 16}

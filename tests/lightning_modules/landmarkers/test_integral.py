@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.coordinates import map_positions
 from lightning_modules.landmarkers import Integral, LandmarkerOutput
-from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, local_softmax, map_positions
+from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, local_softmax
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
-from lightning_modules.landmarkers.weights import WeightsError
+from lightning_modules.weights import WeightsError
 from tests.lightning_modules.landmarkers.training import drawn_crops, train
 
 SIZE = 64

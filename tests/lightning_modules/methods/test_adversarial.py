@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lightning_modules.landmarkers import Landmarker
-from lightning_modules.methods.adversarial import Adversarial, evaluating, feature_channels, stage_count
+from lightning_modules.landmarkers.base import evaluating
+from lightning_modules.methods.adversarial import Adversarial, feature_channels, stage_count
 from lightning_modules.methods.revgrad import RevGrad
 from tests.lightning_modules.landmarkers.training import configured
 from tests.lightning_modules.methods.adversaries import TwoStages, pair_batch

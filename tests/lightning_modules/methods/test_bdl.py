@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_modules.landmarkers.base import evaluating
 from lightning_modules.methods import BDL
-from lightning_modules.methods.adversarial import evaluating
 from lightning_modules.methods.bdl import CRITICS, GENERATORS
 from lightning_modules.methods.pseudo import PseudoLandmarks
 from lightning_modules.methods.rounds import Rounds

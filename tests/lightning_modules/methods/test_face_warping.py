@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from datamodules.faces import FaceBatch
+from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.methods import FaceWarping
-from lightning_modules.methods.exaggeration import Exaggeration
 from lightning_modules.methods.face_warping import PROXIMAL, WARPER
 from lightning_modules.methods.pseudo import PseudoLandmarks
 from lightning_modules.warping.losses import NoImageLoss, PixelMSE

@@ -8,8 +8,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.methods import FaceWarping
-from lightning_modules.methods.exaggeration import Exaggeration
 from tests.lightning_modules.methods.running import STEPS, Watch, fit, setting, weights
 from tests.lightning_modules.methods.small import SIZE, LinearLandmarker
 

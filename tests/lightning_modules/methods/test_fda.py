@@ -9,9 +9,9 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.faces import TrainBatch
+from lightning_modules.augment.amplitude import swap_amplitude
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods import FDA
-from lightning_modules.methods.amplitude import swap_amplitude
 from lightning_modules.methods.fda import BandMean
 from lightning_modules.methods.pseudo import PseudoLandmarks, find_pseudo_landmarks
 from tests.lightning_modules.methods.running import STEPS, Watch, fit, weights

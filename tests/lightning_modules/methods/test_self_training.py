@@ -9,11 +9,11 @@ import torch
 from jsonargparse import ArgumentParser
 
 from datamodules.faces import TrainBatch
+from lightning_modules.augment.strong_view import StrongView
+from lightning_modules.augment.stylization import Stylization
 from lightning_modules.methods import FaceMethod, SelfTraining
 from lightning_modules.methods.pseudo import estimate
 from lightning_modules.methods.self_training import rise
-from lightning_modules.methods.strong_view import StrongView
-from lightning_modules.methods.stylization import Stylization
 from tests.lightning_modules.methods.running import STEPS, Watch, fit, weights
 from tests.lightning_modules.methods.small import (
     FollowsLight,
@@ -151,7 +151,7 @@ def test_yaml_chooses_every_part() -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(FaceMethod, "model")
     landmarker = {"class_path": "tests.lightning_modules.methods.small.LinearLandmarker"}
-    view = {"class_path": "lightning_modules.methods.strong_view.StrongView", "init_args": {"bend": 0.1}}
+    view = {"class_path": "lightning_modules.augment.strong_view.StrongView", "init_args": {"bend": 0.1}}
     options = {"landmarker": landmarker, "view": view, "stylization": {"look": None}, "schedule": "constant"}
     given = {"model": {"class_path": "lightning_modules.methods.SelfTraining", "init_args": options}}
     method = parser.instantiate_classes(parser.parse_object(given)).model

@@ -8,8 +8,8 @@ import torch
 from jsonargparse import ArgumentParser
 
 from datamodules.faces import FaceBatch, TrainBatch
+from lightning_modules.augment.stylization import Stylization
 from lightning_modules.methods import FaceMethod, Stylize
-from lightning_modules.methods.stylization import Stylization
 from tests.lightning_modules.methods.running import STEPS, Watch, fit, setting, weights
 from tests.lightning_modules.methods.small import LinearLandmarker, face_batch, shapes, silent, smooth_images
 

@@ -15,7 +15,7 @@ import torchvision.models as vision
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
-from lightning_modules.landmarkers.pretrained import load_trunk, package_state
+from lightning_modules.backbones.pretrained import load_trunk, package_state
 from lightning_modules.warping import ImageLoss, MultiScale, Perceptual, PolyharmonicSpline, WarperObjective
 from tests.lightning_modules.warping.layouts import random_faces, smooth_images
 from tests.lightning_modules.warping.numpy_images import Array

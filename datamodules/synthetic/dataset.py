@@ -1,0 +1,195 @@
+"""Drawn faces as a data set: stand-ins that let every command run without a download, and test data for itself."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from datamodules.base import FaceDataModule
+from datamodules.faces import DataError, Face, FaceSet, FloatArray
+from datamodules.synthetic import DRAWING_VERSION, STYLES, Style, draw_face, face_geometry
+
+_SMALLEST = 48
+"""Pixels a side below which eyes and lips are no longer drawn legibly."""
+
+_CACHE_BYTES: Final = 256 * 2**20
+"""Size of a set of pictures up to which they are kept once drawn."""
+
+
+class SyntheticFaces(FaceSet):
+    """Faces of one style, drawn when asked for, with exact landmarks.
+
+    Args:
+        style: ``photo``, ``caricature`` or ``painting``.
+        count: how many faces.
+        seed: which series of faces, 0 or more. Face i depends on the style, seed, i and its difficulty alone.
+        size: side of the images in pixels.
+        groups: each face's groups, one entry per face; none by default.
+        difficulty: each face's factor on the spread of poses and expressions, one entry per face; 1 by default.
+
+    Raises:
+        DataError: an argument is out of range, or the style is unknown.
+    """
+
+    def __init__(
+        self,
+        style: Style,
+        count: int,
+        seed: int,
+        size: int = 192,
+        groups: Sequence[tuple[str, ...]] | None = None,
+        difficulty: Sequence[float] | None = None,
+    ) -> None:
+        _check_drawing(style, seed, size)
+        if count < 0:
+            raise DataError(f"synthetic faces: found count={count}, expected 0 or more.")
+        for name, entries in (("groups", groups), ("difficulty", difficulty)):
+            if entries is not None and len(entries) != count:
+                raise DataError(
+                    f"synthetic faces: found {len(entries)} entries in {name}, expected one per face, {count}."
+                )
+        self.style, self.num_faces, self.seed, self.size = style, count, seed, size
+        self._groups = [tuple(entry) for entry in groups] if groups is not None else [()] * count
+        self._difficulty = [float(entry) for entry in difficulty] if difficulty is not None else [1.0] * count
+        self._shapes: list[FloatArray] | None = None
+        # Drawing a face takes ten times as long as reading one, so a set that fits in memory is drawn once.
+        self._drawn: dict[int, Face] | None = {} if count * size * size * 3 <= _CACHE_BYTES else None
+
+    def __len__(self) -> int:
+        return self.num_faces
+
+    @property
+    def has_landmarks(self) -> bool:
+        return True
+
+    def face(self, index: int) -> Face:
+        if self._drawn is None:
+            return self._draw(index)
+        if index not in self._drawn:
+            self._drawn[index] = self._draw(index)
+        face = self._drawn[index]
+        return replace(face, image=face.image.copy())
+
+    def _draw(self, index: int) -> Face:
+        image, geometry = draw_face(self.style, self.seed, index, self.size, self._difficulty[index])
+        path = f"synthetic/{self.style}/{self.seed}/{index}"
+        return Face(image, path, landmarks=geometry.landmarks, groups=self._groups[index])
+
+    def groups(self) -> list[tuple[str, ...]]:
+        return list(self._groups)
+
+    def shapes(self) -> list[FloatArray]:
+        if self._shapes is None:
+            self._shapes = [
+                face_geometry(self.style, self.seed, i, self.size, difficulty).landmarks
+                for i, difficulty in enumerate(self._difficulty)
+            ]
+        return [shape.copy() for shape in self._shapes]
+
+    def fingerprint(self) -> str:
+        harder = sum(difficulty != 1.0 for difficulty in self._difficulty)
+        return (
+            f"synthetic(style={self.style}, count={self.num_faces}, seed={self.seed}, size={self.size}, "
+            f"harder={harder}x{max(self._difficulty, default=1.0):g}, drawing={DRAWING_VERSION})"
+        )
+
+
+class SyntheticDataModule(FaceDataModule):
+    """Drawn training and test faces of one style, which can stand in for any data set under its figures' names.
+
+    Training and test faces come from two series of one seed and never coincide, not even with those of another seed.
+
+    Args:
+        style: ``photo``, ``caricature`` or ``painting``.
+        train_count: how many training faces.
+        test_count: how many test faces.
+        name: the test figure's name where ``figures`` is not given.
+        seed: which faces, 0 or more.
+        size: side of the images in pixels.
+        figures: the share of the test faces, ``[from, to)``, that counts in each figure, e.g.
+            ``{"300w_full": (0, 1), "300w_common": (0, 0.8), "300w_challenge": (0.8, 1)}``.
+        hard_from: the share of the test faces after which they are drawn ``difficulty`` times as varied in pose and
+            expression; 1 means none.
+        difficulty: that factor.
+
+    Raises:
+        DataError: an argument is out of range, or the style is unknown.
+    """
+
+    synthetic = True
+
+    def __init__(
+        self,
+        style: Style = "photo",
+        train_count: int = 600,
+        test_count: int = 64,
+        name: str = "synthetic",
+        seed: int = 0,
+        size: int = 192,
+        figures: Mapping[str, tuple[float, float]] | None = None,
+        hard_from: float = 1.0,
+        difficulty: float = 1.6,
+    ) -> None:
+        super().__init__()
+        _check_drawing(style, seed, size)
+        for argument, count in (("train_count", train_count), ("test_count", test_count)):
+            if count < 1:
+                raise DataError(f"synthetic faces: found {argument}={count}, expected at least 1.")
+        if not 0.0 <= hard_from <= 1.0:
+            raise DataError(f"synthetic faces: found hard_from={hard_from}, expected a share between 0 and 1.")
+        if difficulty <= 0.0:
+            raise DataError(f"synthetic faces: found difficulty={difficulty}, expected a positive factor.")
+        self.style, self.train_count, self.test_count, self.seed, self.size = style, train_count, test_count, seed, size
+        self.figures = _checked_figures({name: (0.0, 1.0)} if figures is None else figures, test_count)
+        self.hard_from, self.difficulty = hard_from, difficulty
+
+    def train_faces(self) -> SyntheticFaces:
+        return SyntheticFaces(self.style, self.train_count, seed=2 * self.seed, size=self.size)
+
+    def test_faces(self) -> SyntheticFaces:
+        first_hard = round(self.hard_from * self.test_count)
+        return SyntheticFaces(
+            self.style,
+            self.test_count,
+            seed=2 * self.seed + 1,
+            size=self.size,
+            groups=[
+                tuple(name for name, members in self.figures.items() if i in members) for i in range(self.test_count)
+            ],
+            difficulty=[self.difficulty if i >= first_hard else 1.0 for i in range(self.test_count)],
+        )
+
+    def stand_in(self, seed: int) -> FaceDataModule:
+        """These faces themselves, whatever the seed: they are drawn already."""
+        return self
+
+
+def _check_drawing(style: str, seed: int, size: int) -> None:
+    if style not in STYLES:
+        near = difflib.get_close_matches(str(style).lower(), STYLES, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataError(f"synthetic faces: found style {style!r}, expected one of {', '.join(STYLES)}.{hint}")
+    if seed < 0:
+        raise DataError(f"synthetic faces: found seed={seed}, expected 0 or more.")
+    if size < _SMALLEST:
+        raise DataError(f"synthetic faces: found size={size}, expected at least {_SMALLEST} pixels.")
+
+
+def _checked_figures(figures: Mapping[str, tuple[float, float]], count: int) -> dict[str, range]:
+    """Each figure's test faces, by index."""
+    if not figures:
+        raise DataError("synthetic faces: found no figures, expected at least one, e.g. {'own': (0, 1)}.")
+    members = {}
+    for name, share in figures.items():
+        start, end = share
+        if not 0.0 <= start < end <= 1.0:
+            raise DataError(
+                f"synthetic faces: found the share {share} for figure {name!r}, expected 0 ≤ from < to ≤ 1."
+            )
+        members[name] = range(round(start * count), round(end * count))
+        if not members[name]:
+            raise DataError(
+                f"synthetic faces: figure {name!r} has none of the {count} test faces (share {share}); "
+                "draw more with test_count, or widen its share."
+            )
+    return members

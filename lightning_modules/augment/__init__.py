@@ -1,0 +1,1 @@
+"""What makes photos look or bend like drawings, with exact labels."""

@@ -1,0 +1,226 @@
+"""Convolutional pose machines: heatmaps that stage after stage refines, seeing the features and the last heatmaps.
+
+Wei, Ramakrishna, Kanade, Sheikh: "Convolutional Pose Machines", CVPR 2016. OpenPose's face network and SBR's detector
+are two of them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.backbones.networks import Backbone, Pretrained, build_backbone
+from lightning_modules.backbones.pretrained import hub_state, load_trunk
+from lightning_modules.coordinates import cell_centre
+from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
+from lightning_modules.landmarkers.base import LandmarkerOutput
+from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, soft_argmax
+from lightning_modules.landmarkers.losses import interocular_loss, weighted_mean
+
+Layer = tuple[int, int]
+"""A convolution: channels and side of the kernel."""
+
+FAINTEST = 1e-6
+"""Below this a heatmap counts as empty where its centre of mass is taken."""
+
+
+@dataclass
+class PoseMachineOutput(LandmarkerOutput):
+    """What a pose machine says of B crops.
+
+    Attributes:
+        maps: every stage's heatmaps, shape ``(B, S, K, h, w)``: the 68 landmarks come first, the background last.
+    """
+
+    maps: Tensor | None = None
+
+
+class VGGTrunk(Backbone):
+    """The first blocks of a VGG network, in which pooling halves the side between blocks, and a few layers more.
+
+    Args:
+        name: timm's name of the network, e.g. ``vgg19``.
+        blocks: channels of the 3×3 convolutions of each block.
+        neck: channels of the 3×3 convolutions that follow, which are no part of VGG.
+        pretrained: start the blocks from timm's ImageNet weights.
+
+    Raises:
+        ValueError: ``pretrained`` names a package, and none holds VGG's weights.
+        RuntimeError: the pretrained weights cannot be had.
+    """
+
+    def __init__(self, name: str, blocks: Sequence[Sequence[int]], neck: Sequence[int], pretrained: Pretrained) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for block in blocks:
+            layers += [nn.MaxPool2d(2)] if layers else []
+            layers += conv_stack(channels, [(width, 3) for width in block])
+            channels = block[-1]
+        self.vgg = nn.Sequential(*layers)
+        self.neck = nn.Sequential(*conv_stack(channels, [(width, 3) for width in neck]))
+        if pretrained == "package":
+            raise ValueError(
+                f"no Python package is known to hold weights of {name}. Use `pretrained: true` (timm's hub), "
+                "`weights: FILE` (a saved landmarker) or `pretrained: false`."
+            )
+        if pretrained:
+            state = {key.removeprefix("features."): value for key, value in hub_state(name).items()}
+            load_trunk(self.vgg, state, f"timm's {name}")
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.neck(self.vgg(images))
+        return features
+
+
+def build_pose_backbone(
+    name: str, published: str, blocks: Sequence[Sequence[int]], neck: Sequence[int], pretrained: Pretrained
+) -> Backbone:
+    """The published VGG trunk for the ``published`` name, any other timm CNN by its name, with as many channels.
+
+    Raises:
+        ValueError: timm has no such network, it has no feature map of stride 4, or no package holds its weights.
+        RuntimeError: the pretrained weights cannot be had.
+    """
+    if name == published:
+        return VGGTrunk(name, blocks, neck, pretrained)
+    return build_backbone(name, neck[-1], pretrained)
+
+
+def conv_stack(channels: int, layers: Sequence[Layer], batch_norm: bool = False) -> list[nn.Module]:
+    """Convolutions that keep the side, each followed by a ReLU, initialised for it (He et al., 2015)."""
+    modules: list[nn.Module] = []
+    for width, side in layers:
+        conv = nn.Conv2d(channels, width, side, padding=side // 2)
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]  # it has one
+        modules += [conv, nn.BatchNorm2d(width), nn.ReLU()] if batch_norm else [conv, nn.ReLU()]
+        channels = width
+    return modules
+
+
+def heatmap_stage(channels: int, layers: Sequence[Layer], maps: int, batch_norm: bool = False) -> nn.Sequential:
+    """A stage: convolutions with ReLU, then a 1×1 one to ``maps`` heatmaps, at first nearly all background."""
+    head = nn.Conv2d(layers[-1][0], maps, 1)
+    nn.init.normal_(head.weight, std=0.01)
+    head.bias = nn.Parameter(torch.zeros(maps).index_fill(0, torch.tensor(maps - 1), 1.0))
+    return nn.Sequential(*conv_stack(channels, layers, batch_norm), head)
+
+
+def centre_of_mass(heatmaps: Tensor, radius: float, offset: float, power: float = 1.0) -> Tensor:
+    """The centre of mass of what is positive near a heatmap's highest cell.
+
+    It is exact for a Gaussian that stays, raised to ``power``, at least about half a cell wide; the softmax of such a
+    map would be drawn towards the middle of a cell. A power of 1 is SBR's published decoding, a power of 2 lets small
+    errors far from the peak count for little.
+
+    Args:
+        heatmaps: shape ``(B, K, h, w)``.
+        radius: how many cells in x and in y belong to the neighbourhood; the choice of its middle has no gradient.
+        offset: where in a cell a landmark on it lies, in cells (see :mod:`~lightning_modules.landmarkers.heatmaps`).
+        power: of the heatmap, to weigh cells by.
+
+    Returns:
+        Crop coordinates, shape ``(B, K, 2)``; float32 also for half-precision heatmaps.
+    """
+    # The softmax of a logarithm is the share in the whole.
+    heatmaps = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
+    return soft_argmax(heatmaps.clamp_min(FAINTEST).log(), temperature=1 / power, radius=radius, offset=offset)
+
+
+class PoseMachine(BackboneLandmarker):
+    """A backbone and stages of heatmaps; each stage after the first sees the features and the last stage's heatmaps.
+
+    Args:
+        image_size: side of the crops, in pixels.
+        backbone: images to features.
+        features: its channels.
+        stages: the convolutions of each stage, without the one that makes its heatmaps.
+        maps: how many heatmaps a stage makes: the 68 landmarks' first, the background's last.
+        batch_norm: normalise within the stages.
+        sigma: standard deviation of the target Gaussians, in cells.
+        radius: cells around the highest one whose centre of mass is the landmark.
+        power: of the heatmaps, to take the centre of mass with.
+        landmark_weight: of the landmarks' own error in the loss, beside the heatmaps'; 0 is published.
+        channels_last: run in that memory format, which is quicker for most backbones on CPUs and tensor cores.
+
+    Raises:
+        ValueError: ``image_size`` is no multiple of the backbone's coarsest stride.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        backbone: Backbone,
+        features: int,
+        stages: Sequence[Sequence[Layer]],
+        maps: int,
+        batch_norm: bool,
+        sigma: float,
+        radius: float,
+        power: float,
+        landmark_weight: float = 0.0,
+        channels_last: bool = False,
+    ) -> None:
+        vgg = isinstance(backbone, VGGTrunk)
+        super().__init__(image_size, 8 if vgg else 32, backbone, channels_last, keep_normalization=True)
+        self.sigma, self.radius, self.power, self.landmark_weight = sigma, radius, power, landmark_weight
+        self.offset = cell_centre(8 if vgg else 4)
+        self.stages = nn.ModuleList(
+            heatmap_stage(features + (maps if later else 0), layers, maps, batch_norm)
+            for later, layers in enumerate(stages)
+        )
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    def from_features(self, features: Tensor) -> PoseMachineOutput:
+        """The stages, from the map that all of them see.
+
+        Args:
+            features: shape ``(B, C, h, w)``.
+
+        Returns:
+            ``stages`` of shape ``(B, S, 68, 2)``, ``heatmaps`` of the last stage and ``maps`` of all.
+        """
+        first, *later = self.stages
+        maps = [first(features)]
+        for stage in later:
+            maps.append(stage(torch.cat([maps[-1], features], dim=1)))
+        landmarks = [self._read(each[:, :NUM_LANDMARKS]) for each in maps]
+        return PoseMachineOutput(
+            stages=torch.stack(landmarks, dim=1),
+            heatmaps=maps[-1][:, :NUM_LANDMARKS],
+            features=features,
+            maps=torch.stack(maps, dim=1),
+        )
+
+    def _read(self, heatmaps: Tensor) -> Tensor:
+        return centre_of_mass(heatmaps, self.radius, self.offset, self.power)
+
+    def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Squared error of the heatmaps of landmarks and background, mean over maps and over stages alike.
+
+        The target is a Gaussian around each landmark, and for the background what the highest of them leaves to 1. The
+        unit is the energy of a Gaussian (π σ²), so that empty heatmaps score about 1 at any resolution. Maps between
+        the landmarks' and the background (OpenPose's pupils) are not compared: there is no label for them. If asked
+        for, the inter-ocular-normalised L2 of every stage's landmarks is added.
+
+        Args:
+            output: what :meth:`forward` returned.
+            target: crop coordinates, shape ``(B, 68, 2)``.
+            weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
+        """
+        assert isinstance(output, PoseMachineOutput), "it is this landmarker's own output"
+        assert output.maps is not None, "forward gives all stages' heatmaps"
+        maps = output.maps if output.maps.dtype == torch.float64 else output.maps.float()
+        drawn = gaussian_heatmaps(target.to(maps), (maps.shape[-2], maps.shape[-1]), self.sigma, self.offset)
+        wanted = torch.cat([drawn, 1 - drawn.amax(1, keepdim=True)], dim=1)
+        found = torch.cat([maps[:, :, :NUM_LANDMARKS], maps[:, :, -1:]], dim=2)
+        energy = (found - wanted[:, None]).square().sum((-1, -2)).mean((1, 2))
+        loss = weighted_mean(energy / (math.pi * self.sigma**2), weight)
+        if self.landmark_weight:
+            loss = loss + self.landmark_weight * interocular_loss(output.stages, target, weight)
+        return loss

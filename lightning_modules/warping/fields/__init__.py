@@ -1,0 +1,1 @@
+"""Warping fields w_γ: from a stylised face's coordinates to a photo's."""
