@@ -9,8 +9,8 @@ import torch
 from lightning_modules.augment.strong_view import StrongView
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
 from lightning_modules.warping.shapes import align
+from tests.lightning_modules.augment.test_exaggeration import SIZE, centroids, dots
 from tests.lightning_modules.methods.small import shapes, smooth_images
-from tests.lightning_modules.methods.test_exaggeration import SIZE, centroids, dots
 
 MEAN = torch.tensor(MEAN_FACE, dtype=torch.float64)
 STILL: dict[str, Any] = {"rotation": 0.0, "scale": (1.0, 1.0), "shift": 0.0, "bend": 0.0}

@@ -11,8 +11,8 @@ from datamodules.faces import FaceBatch
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.augment.stylization import Look, Stylization, landmarks_of
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
+from tests.lightning_modules.augment.test_exaggeration import SIZE, centroids, dots
 from tests.lightning_modules.methods.small import LinearLandmarker, face_batch, shapes, smooth_images
-from tests.lightning_modules.methods.test_exaggeration import SIZE, centroids, dots
 
 MEAN = torch.tensor(MEAN_FACE, dtype=torch.float64)
 NOTHING: dict[str, Any] = dict.fromkeys(

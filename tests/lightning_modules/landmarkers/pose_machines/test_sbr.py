@@ -14,7 +14,7 @@ from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps
 from lightning_modules.landmarkers.pose_machines.pose_machine import PoseMachineOutput
 from lightning_modules.landmarkers.pose_machines.sbr import PUBLISHED_SBR
 from lightning_modules.weights import load_state
-from tests.lightning_modules.landmarkers.test_optical_flow import points, waves
+from tests.lightning_modules.landmarkers.pose_machines.test_optical_flow import points, waves
 from tests.lightning_modules.landmarkers.training import configured
 
 LIGHT: dict[str, Any] = {

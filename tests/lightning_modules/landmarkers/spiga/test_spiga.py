@@ -15,7 +15,7 @@ from lightning_modules.landmarkers.spiga.backbone import AddCoordinates
 from lightning_modules.landmarkers.spiga.head_pose import fit_pose, project
 from lightning_modules.landmarkers.spiga.spiga import PUBLISHED_SPIGA, SPIGAOutput
 from lightning_modules.weights import WeightsError, load_state
-from tests.lightning_modules.landmarkers.test_face_3d import views
+from tests.lightning_modules.landmarkers.spiga.test_face_3d import views
 from tests.lightning_modules.landmarkers.training import configured
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
