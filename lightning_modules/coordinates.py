@@ -16,8 +16,6 @@ cells: p = (j + o) / w. See :mod:`lightning_modules.landmarkers.heatmaps`.
 import torch
 from torch import Tensor
 
-from datamodules.ibug68 import FLIP_PERMUTATION
-
 
 def to_image_pixels(landmarks: Tensor, matrices: Tensor, size: int) -> Tensor:
     """Undo the crop: crop coordinates ``(B, 68, 2)`` to image pixels, in float64.
@@ -37,12 +35,6 @@ def to_crop(landmarks: Tensor, matrices: Tensor, size: int) -> Tensor:
     """The inverse of :func:`to_image_pixels`: image pixels ``(B, 68, 2)`` to crop coordinates, in float64."""
     matrices = matrices.double()
     return (landmarks.double() @ matrices[:, :, :2].mT + matrices[:, None, :, 2]) / size
-
-
-def mirror_landmarks(landmarks: Tensor, size: int) -> Tensor:
-    """Landmarks of the mirrored crop, crop coordinates ``(…, 68, 2)``: pixel centre x becomes ``size - 1 - x``."""
-    mirrored = landmarks[..., list(FLIP_PERMUTATION), :]
-    return torch.stack([(size - 1) / size - mirrored[..., 0], mirrored[..., 1]], dim=-1)
 
 
 def crop_to_sampling(points: Tensor, size: int) -> Tensor:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from datamodules.faces import FaceBatch
-from datamodules.ibug68 import FLIP_PERMUTATION, OUTER_EYE_CORNERS
-from lightning_modules.coordinates import mirror_landmarks, to_crop, to_image_pixels
+from datamodules.ibug68 import FLIP_PERMUTATION
+from lightning_modules.coordinates import to_crop, to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput, evaluating
+from lightning_modules.landmarkers.inference import estimate
 
 
 @dataclass
@@ -118,15 +119,3 @@ def pass_with_pseudo(
     loss = landmarker.loss(output, torch.cat([labels, pseudo]), weights)
     # From the weighted mean over all faces.
     return output, loss * (weights.sum() / len(photos))
-
-
-def estimate(landmarker: Landmarker, images: Tensor, mirror_average: bool = True) -> tuple[Tensor, Tensor]:
-    """Landmarks ``(B, 68, 2)`` and, per face, how far crop and mirror image disagree over inter-ocular distance."""
-    landmarks = landmarker(images).landmarks.float()
-    if not mirror_average:
-        return landmarks, landmarks.new_zeros(len(landmarks))
-    mirrored = mirror_landmarks(landmarker(images.flip(-1)).landmarks.float(), images.shape[-1])
-    mean = (landmarks + mirrored) / 2
-    left, right = OUTER_EYE_CORNERS
-    interocular = (mean[:, left] - mean[:, right]).norm(dim=-1).clamp(min=1e-3)
-    return mean, (landmarks - mirrored).norm(dim=-1).mean(-1) / interocular

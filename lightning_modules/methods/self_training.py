@@ -13,8 +13,9 @@ from datamodules.setting import steps_done
 from lightning_modules.augment.strong_view import StrongView
 from lightning_modules.augment.stylization import Stylization
 from lightning_modules.landmarkers.base import Landmarker, evaluating
+from lightning_modules.landmarkers.inference import estimate
 from lightning_modules.methods.adaptation import weights_of
-from lightning_modules.methods.pseudo import estimate, loss_with_pseudo
+from lightning_modules.methods.pseudo import loss_with_pseudo
 from lightning_modules.methods.stylize import Stylize
 
 

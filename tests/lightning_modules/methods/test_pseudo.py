@@ -6,8 +6,8 @@ from datamodules.faces import FaceBatch, UnlabelledFaces
 from datamodules.ibug68 import FLIP_PERMUTATION
 from datamodules.loading import evaluation_loader
 from datamodules.transforms import Augmentation, FaceTransform
-from lightning_modules.coordinates import mirror_landmarks
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.inference import mirror_landmarks
 from lightning_modules.methods.pseudo import PseudoLandmarks, find_pseudo_landmarks
 from tests.datamodules.test_faces import faces
 from tests.lightning_modules.methods.small import SIZE, FollowsLight, LinearLandmarker

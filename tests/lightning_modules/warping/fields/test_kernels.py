@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_modules.warping import kernels
+from lightning_modules.warping.fields import kernels
 from lightning_modules.warping.fields.kernels import kernel, kernel_sum_on_grid, squared_distances
 from tests.lightning_modules.warping.layouts import random_faces
 
