@@ -1,5 +1,6 @@
 """From crops to landmarks: the one way that evaluation, pseudo landmarks and prediction take."""
 
+import torch
 from torch import Tensor
 
 from datamodules.ibug68 import FLIP_PERMUTATION, OUTER_EYE_CORNERS

@@ -11,8 +11,8 @@ from jsonargparse import ArgumentParser
 from datamodules.faces import TrainBatch
 from lightning_modules.augment.strong_view import StrongView
 from lightning_modules.augment.stylization import Stylization
+from lightning_modules.landmarkers.inference import estimate
 from lightning_modules.methods import FaceMethod, SelfTraining
-from lightning_modules.methods.pseudo import estimate
 from lightning_modules.methods.self_training import rise
 from tests.lightning_modules.methods.running import STEPS, Watch, fit, weights
 from tests.lightning_modules.methods.small import (
