@@ -1,4 +1,4 @@
-"""The figures of every test set, each validation epoch: a console table and a CSV file."""
+"""The scores of every test set, each validation epoch: a console table and a CSV file."""
 
 import csv
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing_extensions import override
 
 from lightning_modules.methods.base import FaceMethod
 
-COLUMNS = ("epoch", "phase", "figure", "nme", "fr@8", "auc@8", "n")
+COLUMNS = ("epoch", "phase", "subset", "nme", "fr@8", "auc@8", "n")
 
 
 class NMETable(Callback):
-    """Prints NME, FR@8 and AUC@8 of every figure after each validation epoch and appends them to a CSV file.
+    """Prints NME, FR@8 and AUC@8 of every subset after each validation epoch and appends them to a CSV file.
 
     Args:
         path: the CSV file, under the run's folder.
@@ -39,10 +39,10 @@ class NMETable(Callback):
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         method = cast(FaceMethod, pl_module)
-        if trainer.sanity_checking or not trainer.is_global_zero or not method.figures:
+        if trainer.sanity_checking or not trainer.is_global_zero or not method.scores:
             return
         title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} ({method.phase})"
-        print_figures(method.figures, method.average_nme, title, getattr(trainer, "datamodule", None))
+        print_scores(method.scores, method.average_nme, title, getattr(trainer, "datamodule", None))
         path = self._file(trainer)
         path.parent.mkdir(parents=True, exist_ok=True)
         new = not path.exists()
@@ -50,7 +50,7 @@ class NMETable(Callback):
             writer = csv.writer(file)
             if new:
                 writer.writerow(COLUMNS)
-            for name, v in method.figures.items():
+            for name, v in method.scores.items():
                 row = [trainer.current_epoch, method.phase, name, *(f"{v[k]:.6f}" for k in ("nme", "fr@8", "auc@8"))]
                 writer.writerow([*row, int(v["n"])])
 
@@ -58,11 +58,11 @@ class NMETable(Callback):
         return Path(trainer.default_root_dir) / self.path
 
 
-def print_figures(figures: dict[str, dict[str, float]], average: float, title: str, data: object = None) -> None:
-    """Print figures as a table; says so if they are of synthetic faces.
+def print_scores(scores: dict[str, dict[str, float]], average: float, title: str, data: object = None) -> None:
+    """Print scores as a table; says so if they are of synthetic faces.
 
     Args:
-        figures: by name, ``nme``, ``fr@8``, ``auc@8`` in % and ``n``.
+        scores: by name, ``nme``, ``fr@8``, ``auc@8`` in % and ``n``.
         average: mean NME over all faces, in %.
         title: of the table.
         data: the data module; its ``synthetic`` attribute is read.
@@ -73,7 +73,7 @@ def print_figures(figures: dict[str, dict[str, float]], average: float, title: s
     table.add_column("test set")
     for column in ("NME %", "FR@8 %", "AUC@8 %", "faces"):
         table.add_column(column, justify="right")
-    for name, v in figures.items():
+    for name, v in scores.items():
         table.add_row(name, f"{v['nme']:.2f}", f"{v['fr@8']:.2f}", f"{v['auc@8']:.2f}", str(int(v["n"])))
     table.add_row("average", f"{average:.2f}", "", "", "")
     console = Console()

@@ -50,7 +50,7 @@ class FaceDataModule(LightningDataModule):
 
     @abstractmethod
     def test_faces(self) -> FaceSet:
-        """The test split, each face with the names of the figures it counts in (``groups``).
+        """The test split, each face with the names of the subsets it counts in (``subsets``).
 
         Raises:
             DataError: files are missing or malformed.
@@ -58,11 +58,11 @@ class FaceDataModule(LightningDataModule):
 
     @property
     def has_test(self) -> bool:
-        """Whether there are labelled test faces; false lets a setting go on without this set's figures."""
+        """Whether there are labelled test faces; false lets a setting go on without this set's subsets."""
         return True
 
     def stand_in(self, seed: int) -> "FaceDataModule":
-        """Drawn faces to run with instead of the files (``DATA=synthetic``), under the same figures' names.
+        """Drawn faces to run with instead of the files (``DATA=synthetic``), under the same subsets' names.
 
         Raises:
             DataError: the data set has no stand-in.

@@ -31,14 +31,14 @@ class Face:
         path: file it came from (or a label such as ``synthetic/photo/12``), for messages and per-face reports.
         landmarks: image pixels, shape ``(68, 2)``, or None where unlabelled.
         box: given or detected face box ``(x0, y0, x1, y1)`` in image pixels, or None.
-        groups: names of the test figures the face counts in, e.g. ``("300w_full", "300w_common")``.
+        subsets: names of the subsets the face counts in, e.g. ``("300w_full", "300w_common")``.
     """
 
     image: ByteArray
     path: str
     landmarks: FloatArray | None = None
     box: FloatArray | None = None
-    groups: tuple[str, ...] = ()
+    subsets: tuple[str, ...] = ()
 
 
 class FaceSet(Sequence[Face], ABC):
@@ -57,8 +57,8 @@ class FaceSet(Sequence[Face], ABC):
         """Whether every face of the set is labelled."""
 
     @abstractmethod
-    def groups(self) -> list[tuple[str, ...]]:
-        """Each face's groups, without decoding an image."""
+    def subsets(self) -> list[tuple[str, ...]]:
+        """Each face's subsets, without decoding an image."""
 
     @abstractmethod
     def shapes(self) -> list[FloatArray]:
@@ -93,8 +93,8 @@ class UnlabelledFaces(FaceSet):
     def has_landmarks(self) -> bool:
         return False
 
-    def groups(self) -> list[tuple[str, ...]]:
-        return self.faces.groups()
+    def subsets(self) -> list[tuple[str, ...]]:
+        return self.faces.subsets()
 
     def shapes(self) -> list[FloatArray]:
         return []
@@ -124,8 +124,8 @@ class JoinedFaces(FaceSet):
     def has_landmarks(self) -> bool:
         return all(s.has_landmarks for s in self.sets)
 
-    def groups(self) -> list[tuple[str, ...]]:
-        return [groups for s in self.sets for groups in s.groups()]
+    def subsets(self) -> list[tuple[str, ...]]:
+        return [subsets for s in self.sets for subsets in s.subsets()]
 
     def shapes(self) -> list[FloatArray]:
         return [shape for s in self.sets for shape in s.shapes()]

@@ -32,13 +32,13 @@ class Record:
         path: the image.
         landmarks: image pixels, zero-based, shape ``(68, 2)``, or None where unlabelled.
         box: given face box ``(x0, y0, x1, y1)`` in image pixels, or None.
-        groups: names of the test figures the face counts in.
+        subsets: names of the subsets the face counts in.
     """
 
     path: Path
     landmarks: FloatArray | None = None
     box: FloatArray | None = None
-    groups: tuple[str, ...] = ()
+    subsets: tuple[str, ...] = ()
 
 
 class FileFaces(FaceSet):
@@ -101,10 +101,10 @@ class FileFaces(FaceSet):
     def face(self, index: int) -> Face:
         record = self.records[index]
         landmarks = None if record.landmarks is None else record.landmarks.copy()
-        return Face(read_image(record.path), str(record.path), landmarks, record.box, record.groups)
+        return Face(read_image(record.path), str(record.path), landmarks, record.box, record.subsets)
 
-    def groups(self) -> list[tuple[str, ...]]:
-        return [record.groups for record in self.records]
+    def subsets(self) -> list[tuple[str, ...]]:
+        return [record.subsets for record in self.records]
 
     def shapes(self) -> list[FloatArray]:
         return [record.landmarks for record in self.records if record.landmarks is not None]
@@ -164,7 +164,7 @@ def _record(entry: Entry) -> Record:
     if entry.landmark_file:
         read = read_npy if entry.landmark_file.suffix.lower() == ".npy" else read_pts
         landmarks = read(entry.landmark_file)
-    return Record(entry.path, landmarks, entry.box, entry.groups)
+    return Record(entry.path, landmarks, entry.box, entry.subsets)
 
 
 def _report(bad: Sequence[DataError], total: int, on_error: OnError, name: str) -> None:

@@ -31,14 +31,14 @@ class Entry:
         path: the image.
         landmark_file: ``.npy`` or ``.pts`` that belongs to it, or None.
         box: given face box ``(x0, y0, x1, y1)`` in image pixels, or None.
-        groups: test figures the face counts in.
+        subsets: subsets the face counts in.
         problem: what is already known to be wrong with it, or None.
     """
 
     path: Path
     landmark_file: Path | None = None
     box: FloatArray | None = None
-    groups: tuple[str, ...] = ()
+    subsets: tuple[str, ...] = ()
     problem: DataError | None = None
 
 

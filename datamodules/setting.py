@@ -24,15 +24,15 @@ SYNTHETIC = "synthetic"
 
 @dataclass
 class TestSet:
-    """One labelled test set. ``groups[i]`` names the figures (e.g. ``300w_full``) that face i counts in."""
+    """One labelled test set. ``subsets[i]`` names the subsets (e.g. ``300w_full``) that face i counts in."""
 
     faces: FaceSet
-    groups: list[tuple[str, ...]]
+    subsets: list[tuple[str, ...]]
 
     @property
-    def figures(self) -> list[str]:
-        """The figures' names, in order of first appearance."""
-        return list(dict.fromkeys(name for groups in self.groups for name in groups))
+    def subset_names(self) -> list[str]:
+        """The subsets' names, in order of first appearance."""
+        return list(dict.fromkeys(name for subsets in self.subsets for name in subsets))
 
 
 class SettingDataModule(LightningDataModule):
@@ -135,13 +135,13 @@ class SettingDataModule(LightningDataModule):
         require_labelled(source, "source")
         if targets := [m.train_faces() for m in members["target"]]:
             self._target = UnlabelledFaces(JoinedFaces(targets), self.oracle_box)
-        self._tests = [TestSet(faces, faces.groups()) for m in members["tests"] if len(faces := _test_faces(m))]
+        self._tests = [TestSet(faces, faces.subsets()) for m in members["tests"] if len(faces := _test_faces(m))]
         self._source = source
         self._announce()
 
     def _announce(self) -> None:
         if self.synthetic:
-            log.warning("SYNTHETIC stand-in faces: they show that everything runs; their figures are not results.")
+            log.warning("SYNTHETIC stand-in faces: they show that everything runs; their scores are not results.")
         log.info("source: %d labelled faces", len(self.source_faces))
         if self._target is not None:
             protocol = (
@@ -151,7 +151,7 @@ class SettingDataModule(LightningDataModule):
             )
             log.info("target: %d faces, labels hidden; crops from the %s", len(self._target), protocol)
         for test in self._tests:
-            log.info("test: %s (%d faces)", ", ".join(test.figures), len(test.faces))
+            log.info("test: %s (%d faces)", ", ".join(test.subset_names), len(test.faces))
 
     def source_shapes(self) -> Tensor:
         """Labelled source landmarks in crop coordinates of the plain crop, shape ``(N, 68, 2)``."""
@@ -221,7 +221,7 @@ class SettingDataModule(LightningDataModule):
 def _test_faces(module: FaceDataModule) -> FaceSet:
     """The module's test faces; none where it says that it has none to offer."""
     if not module.has_test:
-        log.warning("%s has no labelled faces to score: its figures are left out", type(module).__name__)
+        log.warning("%s has no labelled faces to score: its subsets are left out", type(module).__name__)
         return JoinedFaces([])
     return module.test_faces()
 

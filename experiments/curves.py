@@ -55,7 +55,7 @@ def read_run(folder: Path) -> Logged:
             raise UsageError(f"{path}: no such file. Give the folder of a run, runs/SETTING/METHOD-LANDMARKER/seedN.")
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    if not rows or not {"epoch", "phase", "figure", "nme"} <= set(rows[0]):
+    if not rows or not {"epoch", "phase", "subset", "nme"} <= set(rows[0]):
         raise UsageError(
             f"{table}: expected rows of epoch, phase, figure and nme, as a run writes them after an epoch."
         )
@@ -65,8 +65,8 @@ def read_run(folder: Path) -> Logged:
     source_only = (metrics.get("source_only") or {}).get("test", {})
     nme: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        start = source_only.get(row["figure"])
-        points = nme.setdefault(row["figure"], [(0.0, start["nme"])] if start else [])
+        start = source_only.get(row["subset"])
+        points = nme.setdefault(row["subset"], [(0.0, start["nme"])] if start else [])
         points.append((float(row["epoch"]) + 1, float(row["nme"])))
     phases = [next(same)["phase"] for _, same in groupby(rows, key=lambda row: row["epoch"])]
     own = options["run"]["setting"] == "own"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from callbacks.nme_table import print_figures
+from callbacks.nme_table import print_scores
 from datamodules.datasets import FolderDataModule
 from datamodules.faces import DataError
 from datamodules.setting import TestSet
@@ -51,7 +51,7 @@ def evaluate(arguments: list[str]) -> Path:
             "(68×2, zero-based pixels)."
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    scores = score(landmarker, [TestSet(faces, faces.groups())], device=device)
+    scores = score(landmarker, [TestSet(faces, faces.subsets())], device=device)
     figures = {"checkpoint": options.ckpt, "folder": options.test, **scores.as_dict()}
     out.write_text(json.dumps(figures, indent=2) + "\n")
     per_face = out.with_suffix(".faces.csv")
@@ -59,6 +59,6 @@ def evaluate(arguments: list[str]) -> Path:
         writer = csv.writer(file)
         writer.writerow(("path", "nme"))
         writer.writerows((path, f"{nme:.6f}") for path, nme in scores.per_face)
-    print_figures(scores.figures, scores.average_nme, f"{options.ckpt} on {options.test}")
+    print_scores(scores.figures, scores.average_nme, f"{options.ckpt} on {options.test}")
     log.info("wrote %s and %s", out, per_face)
     return out

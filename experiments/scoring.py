@@ -26,10 +26,10 @@ class Scores:
 
     def as_dict(self) -> dict[str, Any]:
         """The figures in the form of ``metrics.json``."""
-        return figures_dict(self.figures, self.average_nme)
+        return scores_dict(self.figures, self.average_nme)
 
 
-def figures_dict(figures: Figures, average_nme: float) -> dict[str, Any]:
+def scores_dict(figures: Figures, average_nme: float) -> dict[str, Any]:
     """``{"test": {name: {"nme", "fr@8", "auc@8", "n"}}, "average_nme"}``."""
     test = {name: {**values, "n": int(values["n"])} for name, values in figures.items()}
     return {"test": test, "average_nme": average_nme}
@@ -58,7 +58,7 @@ def score(
     per_face: list[tuple[str, float]] = []
     for test in tests:
         # By this process alone: of a distributed run the others may not be here, or not yet be there.
-        errors = SetErrors(test.groups, sync=False).to(device)
+        errors = SetErrors(test.subsets, sync=False).to(device)
         for batch in evaluation_loader(test.faces, size, batch_size, num_workers):
             batch = batch.to(device)
             assert batch.landmarks is not None, "test sets are labelled"

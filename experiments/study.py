@@ -181,9 +181,9 @@ class _Runner:
         cli = self._cli(row, self.study.values[0], seed)
         data, start, _ = self._prepare(cli, seed)
         load_weights(cli.method.landmarker, read_checkpoint(start), start)
-        faces = next((test.faces for test in data.test_sets if figure in test.figures), None)
+        faces = next((test.faces for test in data.test_sets if figure in test.subset_names), None)
         if faces is None:
-            known = [name for test in data.test_sets for name in test.figures]
+            known = [name for test in data.test_sets for name in test.subset_names]
             raise UsageError(f"{figure!r} is no figure of this setting. {nearest(figure, known)}")
         stylised, photos = (crops(some, cli.method.image_size) for some in (faces, data.source_faces))
         cli.method.eval()
@@ -235,7 +235,7 @@ class _Scores(Callback):
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         method: Any = pl_module
-        self.by_phase[method.phase] = _nme(method.figures)
+        self.by_phase[method.phase] = _nme(method.scores)
         if method.phase == "warper":
             self.folded = float(trainer.callback_metrics.get("train/folded", float("nan")))
 

@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from callbacks.nme_table import print_figures
+from callbacks.nme_table import print_scores
 from experiments.catalogue import CONFIGS, config_files
 from experiments.cli import WarpmarkCLI
 from experiments.errors import UsageError
-from experiments.scoring import figures_dict, score
+from experiments.scoring import score, scores_dict
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _score_start(cli: WarpmarkCLI) -> dict[str, Any] | None:
     data = cli.data
     device = cli.trainer.strategy.root_device
     scores = score(cli.method.landmarker, data.test_sets, data.eval_batch_size, data.num_workers, device)
-    print_figures(scores.figures, scores.average_nme, "source only (the pretrained start)", data)
+    print_scores(scores.figures, scores.average_nme, "source only (the pretrained start)", data)
     cli.method.landmarker.train()
     return scores.as_dict()
 
@@ -111,10 +111,10 @@ def _write_metrics(cli: WarpmarkCLI, folder: Path, source_only: dict[str, Any] |
         "profile": run.profile,
         "seed": cli.options.seed_everything,
         "data": cli.data.data_kind,
-        **figures_dict(cli.method.figures, cli.method.average_nme),
+        **scores_dict(cli.method.scores, cli.method.average_nme),
         "source_only": source_only,
     }
     path = folder / "metrics.json"
     path.write_text(json.dumps(metrics, indent=2) + "\n")
-    print_figures(cli.method.figures, cli.method.average_nme, "tested, last epoch", cli.data)
+    print_scores(cli.method.scores, cli.method.average_nme, "tested, last epoch", cli.data)
     log.info("wrote %s", path)

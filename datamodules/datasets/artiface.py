@@ -67,7 +67,7 @@ class ArtiFaceDataModule(FaceDataModule):
         return FileFaces.from_entries(train, self.on_error, "ArtiFace train")
 
     def test_faces(self) -> FileFaces:
-        """The test images, all labelled, in the figure ``artiface``: 32, or all 160.
+        """The test images, all labelled, in the subset ``artiface``: 32, or all 160.
 
         Raises:
             DataError: files are missing or malformed, or the counts differ.
@@ -78,12 +78,12 @@ class ArtiFaceDataModule(FaceDataModule):
                 check_counts(self.root, "ArtiFace", {"images": len(test)}, {"images": TOTAL})
         else:
             _, test = self._split()
-        entries = [replace(entry, groups=("artiface",)) for entry in labelled(test)]
+        entries = [replace(entry, subsets=("artiface",)) for entry in labelled(test)]
         return FileFaces.from_entries(entries, self.on_error, "ArtiFace test")
 
     def stand_in(self, seed: int) -> SyntheticDataModule:
-        """Drawn paintings under the figure's name."""
-        return SyntheticDataModule("painting", name="artiface", seed=seed, figures={"artiface": (0.0, 1.0)})
+        """Drawn paintings under the subset's name."""
+        return SyntheticDataModule("painting", name="artiface", seed=seed, subsets={"artiface": (0.0, 1.0)})
 
     def _entries(self) -> list[Entry]:
         entries = read_entries(self.root, _LAYOUT, order=_by_number)

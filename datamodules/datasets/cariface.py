@@ -58,18 +58,18 @@ class CariFaceDataModule(FaceDataModule):
         return FileFaces.from_entries(train, self.on_error, "CariFace train")
 
     def test_faces(self) -> FileFaces:
-        """The test split, all of it labelled, in the figure ``cariface``.
+        """The test split, all of it labelled, in the subset ``cariface``.
 
         Raises:
             DataError: files are missing or malformed, or the counts differ.
         """
         _, test = self._split()
-        entries = [replace(entry, groups=("cariface",)) for entry in labelled(test)]
+        entries = [replace(entry, subsets=("cariface",)) for entry in labelled(test)]
         return FileFaces.from_entries(entries, self.on_error, "CariFace test")
 
     def stand_in(self, seed: int) -> SyntheticDataModule:
-        """Drawn caricatures under the figure's name."""
-        return SyntheticDataModule("caricature", name="cariface", seed=seed, figures={"cariface": (0.0, 1.0)})
+        """Drawn caricatures under the subset's name."""
+        return SyntheticDataModule("caricature", name="cariface", seed=seed, subsets={"cariface": (0.0, 1.0)})
 
     def _split(self) -> tuple[list[Entry], list[Entry]]:
         entries = read_entries(self.root, _LAYOUT)

@@ -58,7 +58,7 @@ class FolderDataModule(FaceDataModule):
     Args:
         root: the folder.
         test_root: another folder to take the test faces from: its test split if it has one, else its labelled images.
-        name: the figure the test faces count in.
+        name: the subset the test faces count in.
         on_error: ``raise`` an error about the first bad file, or ``skip`` bad files and log how many there were.
         holdout: share of the labelled images to hold out of training for testing, in [0, 1); used where neither the
             folder has a test split nor ``test_root`` is given.
@@ -82,7 +82,7 @@ class FolderDataModule(FaceDataModule):
             raise ValueError(f"holdout is {holdout}; give a share of the labelled images, at least 0 and below 1.")
         if limit is not None and limit < 1:
             raise ValueError(f"limit is {limit}; give at least 1 training face, or None for all.")
-        self.root, self.figure, self.on_error = Path(root).expanduser(), name, on_error
+        self.root, self.subset, self.on_error = Path(root).expanduser(), name, on_error
         self.test_root = None if test_root is None else Path(test_root).expanduser()
         self.holdout, self.seed, self.limit = holdout, seed, limit
 
@@ -100,16 +100,16 @@ class FolderDataModule(FaceDataModule):
         if 0 < lacking < len(train):
             message = "%s: %d of %d training images have no landmarks; a target may lack them, a source may not"
             _log.warning(message, self.root, lacking, len(train))
-        return FileFaces.from_entries(train, self.on_error, f"{self.figure} train")
+        return FileFaces.from_entries(train, self.on_error, f"{self.subset} train")
 
     def test_faces(self) -> FileFaces:
-        """The labelled faces of the test split, in the figure ``name``. See the class for which they are.
+        """The labelled faces of the test split, in the subset ``name``. See the class for which they are.
 
         Raises:
             DataError: files are missing or malformed, or no test image is labelled.
         """
         entries = self._test_entries()
-        test = [replace(entry, groups=(self.figure,)) for entry in entries if entry.landmark_file or entry.problem]
+        test = [replace(entry, subsets=(self.subset,)) for entry in entries if entry.landmark_file or entry.problem]
         if not test:
             raise DataError(
                 f"{self.test_root or self.root}: none of {len(entries)} test images has landmarks, and testing needs "
@@ -119,7 +119,7 @@ class FolderDataModule(FaceDataModule):
         if len(test) < len(entries):
             message = "%s: left %d of %d images without landmarks out of the test"
             _log.warning(message, self.test_root or self.root, len(entries) - len(test), len(entries))
-        return FileFaces.from_entries(test, self.on_error, f"{self.figure} test")
+        return FileFaces.from_entries(test, self.on_error, f"{self.subset} test")
 
     @property
     def has_test(self) -> bool:

@@ -23,7 +23,7 @@ TEST_GROUPS: Final = {
     "lfpw/testset": ("300w_full", "300w_common"),
     "ibug": ("300w_full", "300w_challenge"),
 }
-"""The test figures each test subset counts in: common has 554 faces, challenge 135, full all 689."""
+"""The subsets each test subset counts in: common has 554 faces, challenge 135, full all 689."""
 
 _LAYOUT: Final = "the 300W folder with afw, helen/trainset, helen/testset, lfpw/trainset, lfpw/testset and ibug"
 
@@ -60,9 +60,9 @@ class W300DataModule(FaceDataModule):
         return self._faces(TEST_COUNTS, "300W test")
 
     def stand_in(self, seed: int) -> SyntheticDataModule:
-        """Drawn photos under the three figures' names, those of ``300w_challenge`` more varied."""
-        figures = {"300w_common": (0.0, 0.8), "300w_challenge": (0.8, 1.0), "300w_full": (0.0, 1.0)}
-        return SyntheticDataModule("photo", name="300w", seed=seed, figures=figures, hard_from=0.8)
+        """Drawn photos under the three subsets' names, those of ``300w_challenge`` more varied."""
+        subsets = {"300w_common": (0.0, 0.8), "300w_challenge": (0.8, 1.0), "300w_full": (0.0, 1.0)}
+        return SyntheticDataModule("photo", name="300w", seed=seed, subsets=subsets, hard_from=0.8)
 
     def _faces(self, counts: dict[str, int], name: str) -> FileFaces:
         list_folder(self.root, _LAYOUT, "Give the folder that holds them, e.g. ROOT/300W.")
@@ -82,4 +82,4 @@ class W300DataModule(FaceDataModule):
         kept = [entry for entry in entries if not entry.path.stem.lower().endswith("_mirror")]
         if len(kept) < len(entries):
             _log.info("%s: ignored %d mirrored copies (*_mirror)", folder, len(entries) - len(kept))
-        return [replace(entry, groups=TEST_GROUPS.get(subset, ())) for entry in kept]
+        return [replace(entry, subsets=TEST_GROUPS.get(subset, ())) for entry in kept]

@@ -24,7 +24,7 @@ class SyntheticFaces(FaceSet):
         count: how many faces.
         seed: which series of faces, 0 or more. Face i depends on the style, seed, i and its difficulty alone.
         size: side of the images in pixels.
-        groups: each face's groups, one entry per face; none by default.
+        subsets: each face's subsets, one entry per face; none by default.
         difficulty: each face's factor on the spread of poses and expressions, one entry per face; 1 by default.
 
     Raises:
@@ -37,19 +37,19 @@ class SyntheticFaces(FaceSet):
         count: int,
         seed: int,
         size: int = 192,
-        groups: Sequence[tuple[str, ...]] | None = None,
+        subsets: Sequence[tuple[str, ...]] | None = None,
         difficulty: Sequence[float] | None = None,
     ) -> None:
         _check_drawing(style, seed, size)
         if count < 0:
             raise DataError(f"synthetic faces: found count={count}, expected 0 or more.")
-        for name, entries in (("groups", groups), ("difficulty", difficulty)):
+        for name, entries in (("subsets", subsets), ("difficulty", difficulty)):
             if entries is not None and len(entries) != count:
                 raise DataError(
                     f"synthetic faces: found {len(entries)} entries in {name}, expected one per face, {count}."
                 )
         self.style, self.num_faces, self.seed, self.size = style, count, seed, size
-        self._groups = [tuple(entry) for entry in groups] if groups is not None else [()] * count
+        self._groups = [tuple(entry) for entry in subsets] if subsets is not None else [()] * count
         self._difficulty = [float(entry) for entry in difficulty] if difficulty is not None else [1.0] * count
         self._shapes: list[FloatArray] | None = None
         # Drawing a face takes ten times as long as reading one, so a set that fits in memory is drawn once.
@@ -73,9 +73,9 @@ class SyntheticFaces(FaceSet):
     def _draw(self, index: int) -> Face:
         image, geometry = draw_face(self.style, self.seed, index, self.size, self._difficulty[index])
         path = f"synthetic/{self.style}/{self.seed}/{index}"
-        return Face(image, path, landmarks=geometry.landmarks, groups=self._groups[index])
+        return Face(image, path, landmarks=geometry.landmarks, subsets=self._groups[index])
 
-    def groups(self) -> list[tuple[str, ...]]:
+    def subsets(self) -> list[tuple[str, ...]]:
         return list(self._groups)
 
     def shapes(self) -> list[FloatArray]:
@@ -95,7 +95,7 @@ class SyntheticFaces(FaceSet):
 
 
 class SyntheticDataModule(FaceDataModule):
-    """Drawn training and test faces of one style, which can stand in for any data set under its figures' names.
+    """Drawn training and test faces of one style, which can stand in for any data set under its subsets' names.
 
     Training and test faces come from two series of one seed and never coincide, not even with those of another seed.
 
@@ -103,10 +103,10 @@ class SyntheticDataModule(FaceDataModule):
         style: ``photo``, ``caricature`` or ``painting``.
         train_count: how many training faces.
         test_count: how many test faces.
-        name: the test figure's name where ``figures`` is not given.
+        name: the test subset's name where ``subsets`` is not given.
         seed: which faces, 0 or more.
         size: side of the images in pixels.
-        figures: the share of the test faces, ``[from, to)``, that counts in each figure, e.g.
+        subsets: the share of the test faces, ``[from, to)``, that counts in each subset, e.g.
             ``{"300w_full": (0, 1), "300w_common": (0, 0.8), "300w_challenge": (0.8, 1)}``.
         hard_from: the share of the test faces after which they are drawn ``difficulty`` times as varied in pose and
             expression; 1 means none.
@@ -126,7 +126,7 @@ class SyntheticDataModule(FaceDataModule):
         name: str = "synthetic",
         seed: int = 0,
         size: int = 192,
-        figures: Mapping[str, tuple[float, float]] | None = None,
+        subsets: Mapping[str, tuple[float, float]] | None = None,
         hard_from: float = 1.0,
         difficulty: float = 1.6,
     ) -> None:
@@ -140,7 +140,7 @@ class SyntheticDataModule(FaceDataModule):
         if difficulty <= 0.0:
             raise DataError(f"synthetic faces: found difficulty={difficulty}, expected a positive factor.")
         self.style, self.train_count, self.test_count, self.seed, self.size = style, train_count, test_count, seed, size
-        self.figures = _checked_figures({name: (0.0, 1.0)} if figures is None else figures, test_count)
+        self.subsets = _checked_figures({name: (0.0, 1.0)} if subsets is None else subsets, test_count)
         self.hard_from, self.difficulty = hard_from, difficulty
 
     def train_faces(self) -> SyntheticFaces:
@@ -153,8 +153,8 @@ class SyntheticDataModule(FaceDataModule):
             self.test_count,
             seed=2 * self.seed + 1,
             size=self.size,
-            groups=[
-                tuple(name for name, members in self.figures.items() if i in members) for i in range(self.test_count)
+            subsets=[
+                tuple(name for name, members in self.subsets.items() if i in members) for i in range(self.test_count)
             ],
             difficulty=[self.difficulty if i >= first_hard else 1.0 for i in range(self.test_count)],
         )
@@ -175,21 +175,21 @@ def _check_drawing(style: str, seed: int, size: int) -> None:
         raise DataError(f"synthetic faces: found size={size}, expected at least {_SMALLEST} pixels.")
 
 
-def _checked_figures(figures: Mapping[str, tuple[float, float]], count: int) -> dict[str, range]:
-    """Each figure's test faces, by index."""
-    if not figures:
-        raise DataError("synthetic faces: found no figures, expected at least one, e.g. {'own': (0, 1)}.")
+def _checked_figures(subsets: Mapping[str, tuple[float, float]], count: int) -> dict[str, range]:
+    """Each subset's test faces, by index."""
+    if not subsets:
+        raise DataError("synthetic faces: found no subsets, expected at least one, e.g. {'own': (0, 1)}.")
     members = {}
-    for name, share in figures.items():
+    for name, share in subsets.items():
         start, end = share
         if not 0.0 <= start < end <= 1.0:
             raise DataError(
-                f"synthetic faces: found the share {share} for figure {name!r}, expected 0 ≤ from < to ≤ 1."
+                f"synthetic faces: found the share {share} for subset {name!r}, expected 0 ≤ from < to ≤ 1."
             )
         members[name] = range(round(start * count), round(end * count))
         if not members[name]:
             raise DataError(
-                f"synthetic faces: figure {name!r} has none of the {count} test faces (share {share}); "
+                f"synthetic faces: subset {name!r} has none of the {count} test faces (share {share}); "
                 "draw more with test_count, or widen its share."
             )
     return members

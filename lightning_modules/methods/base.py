@@ -20,47 +20,47 @@ BALANCED = "balanced_nme"
 
 
 class _TestSet(Protocol):
-    groups: list[tuple[str, ...]]
+    subsets: list[tuple[str, ...]]
 
 
 class SetErrors(nn.Module):
-    """The errors of one test set: over all its faces, and for each figure over the faces that count in it.
+    """The errors of one test set: over all its faces, and for each subset over the faces that count in it.
 
     Args:
-        groups: ``groups[i]`` names the figures face i counts in.
+        subsets: ``subsets[i]`` names the subsets face i counts in.
         sync: see :class:`LandmarkErrors`.
     """
 
-    def __init__(self, groups: list[tuple[str, ...]], sync: bool = True) -> None:
+    def __init__(self, subsets: list[tuple[str, ...]], sync: bool = True) -> None:
         super().__init__()
-        self.groups = groups
+        self.subsets = subsets
         self.overall = LandmarkErrors(sync)
-        self.figures = nn.ModuleDict({name: LandmarkErrors(sync) for face in groups for name in face})
+        self.by_subset = nn.ModuleDict({name: LandmarkErrors(sync) for face in subsets for name in face})
 
     def update(self, predicted: Tensor, target: Tensor, indices: Tensor) -> None:
         """Add faces: landmarks in image pixels, shape ``(B, 68, 2)``, and the faces' places in the set, ``(B,)``."""
         self.overall.update(predicted, target)
-        faces = [self.groups[i] for i in indices.tolist()]
-        for name, errors in self.figures.items():
-            members = torch.tensor([name in groups for groups in faces], device=predicted.device)
+        faces = [self.subsets[i] for i in indices.tolist()]
+        for name, errors in self.by_subset.items():
+            members = torch.tensor([name in subsets for subsets in faces], device=predicted.device)
             if members.any():
                 cast(LandmarkErrors, errors).update(predicted[members], target[members])
 
     def compute(self) -> dict[str, dict[str, Tensor]]:
-        """Each figure's ``nme``, ``fr@8``, ``auc@8`` and ``n``."""
-        return {name: cast(LandmarkErrors, errors).compute() for name, errors in self.figures.items()}
+        """Each subset's ``nme``, ``fr@8``, ``auc@8`` and ``n``."""
+        return {name: cast(LandmarkErrors, errors).compute() for name, errors in self.by_subset.items()}
 
     def reset(self) -> None:
         """Forget all faces."""
-        for errors in (self.overall, *self.figures.values()):
+        for errors in (self.overall, *self.by_subset.values()):
             cast(LandmarkErrors, errors).reset()
 
 
 class FaceMethod(LightningModule):
     """Base of every method: subclasses add ``training_step`` and ``configure_optimizers``.
 
-    Validation and test log, for each figure, ``val/300w_full/nme``, ``…/fr@8``, ``…/auc@8``, and over all faces
-    ``val/average_nme``, and as the mean over sets ``val/balanced_nme`` (``test/…`` likewise); :attr:`figures` keeps the
+    Validation and test log, for each subset, ``val/300w_full/nme``, ``…/fr@8``, ``…/auc@8``, and over all faces
+    ``val/average_nme``, and as the mean over sets ``val/balanced_nme`` (``test/…`` likewise); :attr:`scores` keeps the
     last ones.
 
     Args:
@@ -82,7 +82,7 @@ class FaceMethod(LightningModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.landmarker = landmarker
         self.landmarker_spec: Mapping[str, Any] | None = None
-        self.figures: dict[str, dict[str, float]] = {}
+        self.scores: dict[str, dict[str, float]] = {}
         self.average_nme = float("nan")
         self._errors = nn.ModuleList()
 
@@ -116,7 +116,7 @@ class FaceMethod(LightningModule):
         """Make the errors of every test set."""
         data = getattr(self.trainer, "datamodule", None)
         sets = cast(list[_TestSet], getattr(data, "test_sets", []))
-        self._errors = nn.ModuleList(SetErrors(test.groups) for test in sets)
+        self._errors = nn.ModuleList(SetErrors(test.subsets) for test in sets)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last epoch's errors."""
@@ -151,19 +151,19 @@ class FaceMethod(LightningModule):
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures."""
-        self._log_figures("val")
+        """Log the scores."""
+        self._log_scores("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the figures."""
-        self._log_figures("test")
+        """Log the scores."""
+        self._log_scores("test")
 
-    def _log_figures(self, stage: str) -> None:
+    def _log_scores(self, stage: str) -> None:
         computed = {name: values for e in self._errors for name, values in cast(SetErrors, e).compute().items()}
-        self.figures = {name: {k: float(v) for k, v in values.items()} for name, values in computed.items()}
+        self.scores = {name: {k: float(v) for k, v in values.items()} for name, values in computed.items()}
         logged = {
-            f"{stage}/{figure}/{key}": value
-            for figure, values in self.figures.items()
+            f"{stage}/{subset}/{key}": value
+            for subset, values in self.scores.items()
             for key, value in values.items()
             if key != "n"
         }

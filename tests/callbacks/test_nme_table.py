@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from lightning import Trainer
 
-from callbacks.nme_table import COLUMNS, NMETable, print_figures
+from callbacks.nme_table import COLUMNS, NMETable, print_scores
 from datamodules.datasets import SyntheticDataModule
 from datamodules.setting import SettingDataModule
 from lightning_modules.methods import Supervised
@@ -15,7 +15,7 @@ FIGURES = {"a_full": {"nme": 3.14159265, "fr@8": 12.5, "auc@8": 61.0, "n": 8.0}}
 
 def data() -> SettingDataModule:
     faces = SyntheticDataModule(
-        "photo", train_count=2, test_count=4, size=48, figures={"full": (0, 1), "hard": (0.5, 1)}
+        "photo", train_count=2, test_count=4, size=48, subsets={"full": (0, 1), "hard": (0.5, 1)}
     )
     return SettingDataModule([faces], [], [faces], root="files", image_size=SIZE, batch_size=2)
 
@@ -43,16 +43,16 @@ def rows(root: Path) -> list[dict[str, str]]:
 
 
 def test_one_row_per_figure_and_epoch(tmp_path: Path) -> None:
-    """The sanity check's figures, of an untrained network on a few batches, are not among them."""
+    """The sanity check's scores, of an untrained network on a few batches, are not among them."""
     method = fit(tmp_path, 3, num_sanity_val_steps=1)
     written = rows(tmp_path)
     assert tuple(written[0]) == COLUMNS
-    assert [(row["epoch"], row["figure"]) for row in written] == [
-        (str(epoch), figure) for epoch in range(3) for figure in ("full", "hard")
+    assert [(row["epoch"], row["subset"]) for row in written] == [
+        (str(epoch), subset) for epoch in range(3) for subset in ("full", "hard")
     ]
     assert {row["phase"] for row in written} == {"train"}
-    for row, (name, values) in zip(written[-2:], method.figures.items(), strict=True):
-        assert row["figure"] == name
+    for row, (name, values) in zip(written[-2:], method.scores.items(), strict=True):
+        assert row["subset"] == name
         for key in ("nme", "fr@8", "auc@8"):
             assert float(row[key]) == pytest.approx(values[key], abs=1e-6)
         assert int(row["n"]) == values["n"] == {"full": 4, "hard": 2}[name]
@@ -77,7 +77,7 @@ def test_a_new_run_in_an_old_folder_starts_a_new_file(tmp_path: Path) -> None:
 
 
 def test_the_console_table_has_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    print_figures(FIGURES, 4.2, "epoch 1/2 (warper)")
+    print_scores(FIGURES, 4.2, "epoch 1/2 (warper)")
     text = capsys.readouterr().out
     for word in ("epoch 1/2 (warper)", "NME %", "a_full", "3.14", "12.50", "61.00", "8", "average", "4.20"):
         assert word in text
@@ -85,5 +85,5 @@ def test_the_console_table_has_the_figures(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_figures_of_drawn_faces_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    print_figures(FIGURES, 4.2, "tested", data())
+    print_scores(FIGURES, 4.2, "tested", data())
     assert "SYNTHETIC" in capsys.readouterr().out

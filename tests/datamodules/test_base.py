@@ -36,9 +36,9 @@ def trainer(root: Path) -> Trainer:
     )
 
 
-@pytest.mark.parametrize(("make", "figure"), [(drawn, "drawn"), (on_disk, "on_disk")])
+@pytest.mark.parametrize(("make", "subset"), [(drawn, "drawn"), (on_disk, "on_disk")])
 def test_a_data_set_alone_trains_validates_and_tests_under_a_plain_trainer(
-    make: type[FaceDataModule], figure: str, tmp_path: Path, tiny_landmarker: SLPT
+    make: type[FaceDataModule], subset: str, tmp_path: Path, tiny_landmarker: SLPT
 ) -> None:
     data = make(tmp_path / "faces")
     data.image_size, data.batch_size = 64, 2
@@ -50,13 +50,13 @@ def test_a_data_set_alone_trains_validates_and_tests_under_a_plain_trainer(
     assert not torch.equal(before, tiny_landmarker.offset_head.weight)
     # The network starts from this set's mean face.
     torch.testing.assert_close(tiny_landmarker.mean_face, data.source_shapes().mean(0))
-    # Fitting validated too: the figures of the test set, all three faces of it.
-    assert method.figures[figure]["n"] == 3
+    # Fitting validated too: the subsets of the test set, all three faces of it.
+    assert method.scores[subset]["n"] == 3
     assert float(fitting.callback_metrics["val/average_nme"]) == pytest.approx(method.average_nme)
     (validated,) = trainer(tmp_path).validate(method, datamodule=data, verbose=False)
     (tested,) = trainer(tmp_path).test(method, datamodule=data, verbose=False)
-    assert validated[f"val/{figure}/nme"] == pytest.approx(tested[f"test/{figure}/nme"])
-    assert 0 < validated[f"val/{figure}/nme"] < 100
+    assert validated[f"val/{subset}/nme"] == pytest.approx(tested[f"test/{subset}/nme"])
+    assert 0 < validated[f"val/{subset}/nme"] < 100
 
 
 def test_alone_it_has_no_target(tmp_path: Path) -> None:

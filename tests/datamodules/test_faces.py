@@ -36,8 +36,8 @@ class ListedFaces(FaceSet):
     def face(self, index: int) -> Face:
         return self.faces[index]
 
-    def groups(self) -> list[tuple[str, ...]]:
-        return [face.groups for face in self.faces]
+    def subsets(self) -> list[tuple[str, ...]]:
+        return [face.subsets for face in self.faces]
 
     def shapes(self) -> list[FloatArray]:
         return [face.landmarks for face in self.faces if face.landmarks is not None]
@@ -84,7 +84,7 @@ class TestUnlabelledFaces:
         assert all(face.landmarks is None for face in hidden)
         assert not hidden.has_landmarks
         assert hidden.shapes() == []
-        assert hidden.groups() == [("face",)] * 4
+        assert hidden.subsets() == [("face",)] * 4
 
     def test_no_box_is_made_of_the_landmarks(self) -> None:
         assert all(face.box is None for face in UnlabelledFaces(faces(3)))
@@ -120,7 +120,7 @@ class TestJoinedFaces:
         joined = JoinedFaces([faces(2, "a"), faces(0, "none"), faces(3, "b"), faces(1, "c")])
         assert len(joined) == 6
         assert [face.path for face in joined] == ["a0", "a1", "b0", "b1", "b2", "c0"]
-        assert [groups for (groups,) in joined.groups()] == ["a", "a", "b", "b", "b", "c"]
+        assert [subsets for (subsets,) in joined.subsets()] == ["a", "a", "b", "b", "b", "c"]
         np.testing.assert_array_equal(np.stack(joined.shapes()), np.stack([face.landmarks for face in joined]))
         for index in (6, -1):
             with pytest.raises(IndexError):

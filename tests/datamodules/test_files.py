@@ -18,7 +18,7 @@ def records(root: Path, count: int = 4, labelled: bool = True) -> list[Record]:
     for k in range(count):
         path = root / f"{k}.jpg"
         landmarks = write_face(path, None, 64, seed=k)
-        made.append(Record(path, landmarks if labelled else None, groups=(f"g{k % 2}",)))
+        made.append(Record(path, landmarks if labelled else None, subsets=(f"g{k % 2}",)))
     return made
 
 
@@ -37,7 +37,7 @@ def test_faces_are_decoded_with_what_is_known_of_them(tmp_path: Path) -> None:
     np.testing.assert_array_equal(faces[1].landmarks, made[1].landmarks)
     np.testing.assert_array_equal(faces[2].box, box)
     assert faces[2].landmarks is None
-    assert faces.groups() == [("g0",), ("g1",), ()]
+    assert faces.subsets() == [("g0",), ("g1",), ()]
     assert len(faces.shapes()) == 2
     assert not faces.has_landmarks
     assert FileFaces(made[:2]).has_landmarks
@@ -72,7 +72,7 @@ def test_skip_drops_bad_files_and_logs_how_many(tmp_path: Path, caplog: pytest.L
     with caplog.at_level(logging.WARNING):
         faces = FileFaces(made, "skip", "set")
     assert [path.name for path in faces.paths] == ["0.jpg", "4.jpg", "5.jpg", "6.jpg"]
-    assert faces.groups() == [("g0",), ("g0",), ("g1",), ("g0",)]
+    assert faces.subsets() == [("g0",), ("g0",), ("g1",), ("g0",)]
     (message,) = caplog.messages
     assert "set: skipped 5 of 9 files" in message
     assert all(f"{k}.jpg: found" in message for k in (1, 2, 3))
@@ -182,7 +182,7 @@ class DrawnFaces(FaceSet):
     def has_landmarks(self) -> bool:
         return False
 
-    def groups(self) -> list[tuple[str, ...]]:
+    def subsets(self) -> list[tuple[str, ...]]:
         return [()] * 6
 
     def shapes(self) -> list[FloatArray]:

@@ -58,9 +58,9 @@ def each_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
 _READ_ONCE = {name: functools.cache(getattr(files, name)) for name in ("check_image", "read_npy", "read_pts")}
 
 
-def figures(data: SettingDataModule) -> dict[str, int]:
-    """How many test faces count in each figure."""
-    return dict(Counter(name for test in data.test_sets for groups in test.groups for name in groups))
+def subsets(data: SettingDataModule) -> dict[str, int]:
+    """How many test faces count in each subset."""
+    return dict(Counter(name for test in data.test_sets for subsets in test.subsets for name in subsets))
 
 
 def images(data: SettingDataModule) -> torch.Tensor:
@@ -94,7 +94,7 @@ def test_counts_of_table_1(setting: str, compose: Compose, published_root: Path)
     source, target, tested = TABLE_1[setting]
     assert len(data.source_faces) == source
     assert (None if data.target_faces is None else len(data.target_faces)) == target
-    assert figures(data) == tested
+    assert subsets(data) == tested
     assert sum(len(test.faces) for test in data.test_sets) == 689 + 800 + tested["artiface"]
     assert data.source_faces.has_landmarks
     assert data.target_faces is None or not data.target_faces.has_landmarks
@@ -120,7 +120,7 @@ def test_a_users_train_list_chooses_the_papers_3372(
     assert isinstance(data.target_faces, UnlabelledFaces)
     assert len(data.target_faces) == 3372
     assert [Path(data.target_faces[k].path).name for k in (0, 1, 3371)] == [train_list[k] for k in (0, 1, 3371)]
-    assert figures(data)["cariface"] == 800
+    assert subsets(data)["cariface"] == 800
 
 
 @pytest.mark.usefixtures("each_file_once")
@@ -138,14 +138,14 @@ def test_own_folders(compose: Compose, folders: Path) -> None:
     paths = [f"--paths.{name}={folders / place}" for name, place in (("source", "photos"), ("target", "art"))]
     data = compose("own", "--paths.data=files", *paths, f"--paths.test={folders / 'test'}")
     assert (len(data.source_faces), len(data.target_faces or ())) == (8, 5)
-    assert figures(data) == {"own_source": 1, "own": 4}
+    assert subsets(data) == {"own_source": 1, "own": 4}
     # The photo kept for testing is not trained on.
     trained, (held_out,) = {face.path for face in data.source_faces}, data.test_sets[0].faces
     assert held_out.path not in trained
     assert len(trained) == 8
     # Without TEST, the target's labelled faces are scored; their labels never reach training.
     data = compose("own", "--paths.data=files", *paths)
-    assert figures(data) == {"own_source": 1, "own": 5}
+    assert subsets(data) == {"own_source": 1, "own": 5}
     assert all(face.landmarks is None for face in data.target_faces or ())
 
 
@@ -155,7 +155,7 @@ def test_own_target_without_any_label_is_adapted_to_but_not_scored(
     write_folder(folders / "paintings", 6, "unlabelled")
     paths = [f"--paths.source={folders / 'photos'}", f"--paths.target={folders / 'paintings'}"]
     data = compose("own", "--paths.data=files", *paths)
-    assert figures(data) == {"own_source": 1}
+    assert subsets(data) == {"own_source": 1}
     assert len(data.target_faces or ()) == 6
     assert "no labelled faces to score" in caplog.text
 
@@ -242,7 +242,7 @@ def test_stand_ins_say_so(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> N
     assert data.synthetic
     assert data.data_kind == "synthetic"
     assert "SYNTHETIC stand-in faces" in caplog.text
-    # One drawn set among files is enough to taint every figure.
+    # One drawn set among files is enough to taint every subset.
     root = str(write_folder(tmp_path / "photos", 2))
     tests = [SyntheticDataModule(train_count=1, test_count=1)]
     assert SettingDataModule([FolderDataModule(root)], [], tests, root="files").data_kind == "synthetic"

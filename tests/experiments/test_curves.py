@@ -29,7 +29,7 @@ def write_run(folder: Path, phases: list[str], nme: dict[str, list[float]], **op
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with (folder / "nme.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("epoch", "phase", "figure", "nme", "fr@8", "auc@8", "n"))
+        writer.writerow(("epoch", "phase", "subset", "nme", "fr@8", "auc@8", "n"))
         for epoch, phase in enumerate(phases):
             writer.writerows((epoch, phase, name, f"{values[epoch]:.6f}", 0, 0, 5) for name, values in nme.items())
     if "start" in options:

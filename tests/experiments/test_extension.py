@@ -24,7 +24,7 @@ class BustsDataModule(FaceDataModule):
         return SyntheticFaces("painting", self.count, seed=0, size=64)
 
     def test_faces(self) -> SyntheticFaces:
-        return SyntheticFaces("painting", self.tested, seed=1, size=64, groups=[("busts",)] * self.tested)
+        return SyntheticFaces("painting", self.tested, seed=1, size=64, subsets=[("busts",)] * self.tested)
 '''
 
 LANDMARKER = '''

@@ -61,7 +61,7 @@ def test_metrics_json(drawn_run: FinishedRun) -> None:
 
 def test_each_epoch_is_recorded_with_its_phase(drawn_run: FinishedRun) -> None:
     table = rows(drawn_run.folder / "nme.csv")
-    assert [(row["epoch"], row["phase"], row["figure"]) for row in table] == [
+    assert [(row["epoch"], row["phase"], row["subset"]) for row in table] == [
         ("0", "warper", "photo"),
         ("0", "warper", "caricature"),
         ("1", "proximal", "photo"),
@@ -136,7 +136,7 @@ def test_own_folders_without_labels_to_test_on(
     arguments = [argument for argument in own_folders.arguments if not argument.startswith("--test=")]
     run("train", *arguments, write_config(tmp_path / "tiny.yaml", tiny), f"--paths.runs={tmp_path}/runs")
     assert set(metrics(tmp_path / "runs/own/face_warping-slpt/seed0")["test"]) == {"own_source"}
-    assert "has no labelled faces to score: its figures are left out" in caplog.text
+    assert "has no labelled faces to score: its subsets are left out" in caplog.text
 
 
 def test_a_strategy_by_its_class_serves_pretraining_and_run(tmp_path: Path) -> None:

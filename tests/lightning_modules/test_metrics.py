@@ -122,8 +122,8 @@ class TestFigures:
 class TestSetErrors:
     @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric LandmarkErrors was called before")
     def test_faces_count_in_their_own_figures(self) -> None:
-        groups = [("full", "common"), ("full", "challenge"), ("full", "common"), ()]
-        errors, target = SetErrors(groups), faces(4)
+        subsets = [("full", "common"), ("full", "challenge"), ("full", "common"), ()]
+        errors, target = SetErrors(subsets), faces(4)
         predicted = off_by(target, [1.0, 10.0, 3.0, 6.0])
         # In two batches and out of order: the index decides, not the place.
         errors.update(predicted[[2, 0]], target[[2, 0]], torch.tensor([2, 0]))
@@ -175,10 +175,10 @@ class TestFrames:
 def test_published_predictions_on_300w_get_their_published_figures() -> None:
     published = json.loads(GOLDEN.read_text())
     arrays = np.load(GOLDEN.with_suffix(".npz"))
-    groups = [("full", "challenge" if hard else "common") for hard in arrays["challenge"]]
-    errors = SetErrors(groups)
+    subsets = [("full", "challenge" if hard else "common") for hard in arrays["challenge"]]
+    errors = SetErrors(subsets)
     predicted, target = (torch.from_numpy(arrays[name]) for name in ("prediction", "target"))
-    for indices in torch.arange(len(groups)).split(100):
+    for indices in torch.arange(len(subsets)).split(100):
         errors.update(predicted[indices], target[indices], indices)
     figures = errors.compute()
     assert {name: int(values["n"]) for name, values in figures.items()} == {

@@ -27,10 +27,10 @@ def test_full_tree_has_the_counts_of_table_1(tmp_path: Path, landmarks: Literal[
     assert numbers(test.paths) == list(range(5, 161, 5))
     assert train.has_landmarks
     assert test.has_landmarks
-    assert set(test.groups()) == {("artiface",)}
+    assert set(test.subsets()) == {("artiface",)}
     whole = ArtiFaceDataModule(str(tmp_path), test="all").test_faces()
     assert numbers(whole.paths) == list(range(1, 161))
-    assert set(whole.groups()) == {("artiface",)}
+    assert set(whole.subsets()) == {("artiface",)}
 
 
 def test_both_forms_of_landmarks_agree(tmp_path: Path) -> None:
@@ -96,4 +96,4 @@ def test_missing_landmarks_and_images_are_named(tmp_path: Path) -> None:
 
 
 def test_stand_in_has_the_figure(tmp_path: Path) -> None:
-    assert set(reader(tmp_path).stand_in(0).test_faces().groups()) == {("artiface",)}
+    assert set(reader(tmp_path).stand_in(0).test_faces().subsets()) == {("artiface",)}

@@ -28,7 +28,7 @@ def test_without_lists_the_last_800_names_are_the_test(full: Path) -> None:
     assert len(train) == 7000
     assert len(test) == 800
     assert test.paths[0].name == "07001.jpg"
-    assert set(test.groups()) == {("cariface",)}
+    assert set(test.subsets()) == {("cariface",)}
     assert not set(train.paths) & set(test.paths)
 
 
@@ -139,7 +139,7 @@ def test_roots_that_are_none(tmp_path: Path) -> None:
 
 def test_stand_in_has_the_figure(tmp_path: Path) -> None:
     test = reader(tmp_path).stand_in(0).test_faces()
-    assert set(test.groups()) == {("cariface",)}
+    assert set(test.subsets()) == {("cariface",)}
 
 
 @pytest.mark.real

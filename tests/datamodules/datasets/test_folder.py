@@ -25,8 +25,8 @@ def test_labelled_layouts(tmp_path: Path, layout: Literal["pts", "npy", "carifac
     train, test = module.train_faces(), module.test_faces()
     assert len(train) == len(test) == 5
     assert train.has_landmarks
-    assert test.groups() == [("mine",)] * 5
-    assert train.groups() == [()] * 5
+    assert test.subsets() == [("mine",)] * 5
+    assert train.subsets() == [()] * 5
     assert module.has_test
     assert not module.test_is_held_out
     np.testing.assert_allclose(test[3].landmarks, write_face(tmp_path / "x" / "x.jpg", None, seed=3), atol=1e-5)

@@ -21,7 +21,7 @@ def reader(root: Path, **options: object) -> W300DataModule:
 def test_full_tree_has_the_counts_of_table_1(tmp_path: Path) -> None:
     module = W300DataModule(str(write_w300(tmp_path, full_counts=True)))
     test = module.test_faces()
-    counts = Counter(group for groups in test.groups() for group in groups)
+    counts = Counter(group for subsets in test.subsets() for group in subsets)
     assert counts == {"300w_full": 689, "300w_common": 554, "300w_challenge": 135}
     assert test.has_landmarks
     # One image short, the strict reader tells which subset; the training split is not concerned.
@@ -45,8 +45,8 @@ def test_splits_and_figures_by_subset(tmp_path: Path) -> None:
     train, test = module.train_faces(), module.test_faces()
     assert Counter(path.parent.relative_to(tmp_path).as_posix() for path in [*train.paths, *test.paths]) == SMALL
     assert len(train) == 9
-    for path, groups in zip(test.paths, test.groups(), strict=True):
-        assert set(groups) == {"300w_full", "300w_challenge" if path.parent.name == "ibug" else "300w_common"}
+    for path, subsets in zip(test.paths, test.subsets(), strict=True):
+        assert set(subsets) == {"300w_full", "300w_challenge" if path.parent.name == "ibug" else "300w_common"}
 
 
 def test_landmarks_are_zero_based_and_lie_on_their_own_image(tmp_path: Path) -> None:
@@ -158,6 +158,6 @@ def test_roots_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_stand_in_has_the_figures(tmp_path: Path) -> None:
     test = reader(tmp_path).stand_in(3).test_faces()
-    counts = Counter(group for groups in test.groups() for group in groups)
+    counts = Counter(group for subsets in test.subsets() for group in subsets)
     assert counts["300w_full"] == len(test) == counts["300w_common"] + counts["300w_challenge"]
     assert counts["300w_common"] > counts["300w_challenge"] > 0

@@ -75,10 +75,10 @@ def test_landmarks_are_those_of_every_other_machine(style: Style) -> None:
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("size", [96, 192])
 def test_images_and_shapes_have_the_promised_form(style: Style, size: int) -> None:
-    faces = SyntheticFaces(style, 3, seed=0, size=size, groups=[("a",), ("a", "b"), ()])
+    faces = SyntheticFaces(style, 3, seed=0, size=size, subsets=[("a",), ("a", "b"), ()])
     assert faces.has_landmarks
-    assert faces.groups() == [("a",), ("a", "b"), ()]
-    for face, shape, groups in zip(faces, faces.shapes(), faces.groups(), strict=True):
+    assert faces.subsets() == [("a",), ("a", "b"), ()]
+    for face, shape, subsets in zip(faces, faces.shapes(), faces.subsets(), strict=True):
         assert face.image.shape == (size, size, 3)
         assert face.image.dtype == np.uint8
         assert face.landmarks is not None
@@ -86,7 +86,7 @@ def test_images_and_shapes_have_the_promised_form(style: Style, size: int) -> No
         assert face.landmarks.dtype == np.float32
         assert np.array_equal(face.landmarks, shape)
         assert face.box is None
-        assert face.groups == groups
+        assert face.subsets == subsets
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -247,15 +247,15 @@ def test_train_and_test_faces_never_coincide() -> None:
 
 
 def test_figures_take_their_share_of_the_test_faces() -> None:
-    figures = {"300w_full": (0.0, 1.0), "300w_common": (0.0, 0.8), "300w_challenge": (0.8, 1.0)}
-    module = SyntheticDataModule(test_count=20, train_count=5, figures=figures, hard_from=0.8)
-    groups = module.test_faces().groups()
-    assert groups == [("300w_full", "300w_common")] * 16 + [("300w_full", "300w_challenge")] * 4
-    assert module.train_faces().groups() == [()] * 5
+    subsets = {"300w_full": (0.0, 1.0), "300w_common": (0.0, 0.8), "300w_challenge": (0.8, 1.0)}
+    module = SyntheticDataModule(test_count=20, train_count=5, subsets=subsets, hard_from=0.8)
+    subsets = module.test_faces().subsets()
+    assert subsets == [("300w_full", "300w_common")] * 16 + [("300w_full", "300w_challenge")] * 4
+    assert module.train_faces().subsets() == [()] * 5
     easy = SyntheticDataModule(test_count=20, train_count=5).test_faces().shapes()
     same = [np.array_equal(a, b) for a, b in zip(module.test_faces().shapes(), easy, strict=True)]
     assert same == [True] * 16 + [False] * 4
-    assert SyntheticDataModule(test_count=2, name="own").test_faces().groups() == [("own",)] * 2
+    assert SyntheticDataModule(test_count=2, name="own").test_faces().subsets() == [("own",)] * 2
     assert module.stand_in(7) is module
 
 
@@ -283,9 +283,9 @@ def test_fingerprint_tells_sets_apart() -> None:
         ({"test_count": -2}, "test_count=-2"),
         ({"hard_from": 1.5}, "hard_from"),
         ({"difficulty": 0.0}, "difficulty"),
-        ({"figures": {}}, "no figures"),
-        ({"figures": {"own": (0.5, 0.2)}}, "'own'"),
-        ({"figures": {"own": (0.0, 0.001)}}, "none of the 64"),
+        ({"subsets": {}}, "no subsets"),
+        ({"subsets": {"own": (0.5, 0.2)}}, "'own'"),
+        ({"subsets": {"own": (0.0, 0.001)}}, "none of the 64"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> None:
@@ -294,7 +294,7 @@ def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> 
 
 
 def test_lists_per_face_must_fit() -> None:
-    with pytest.raises(DataError, match="2 entries in groups, expected one per face, 3"):
-        SyntheticFaces("photo", 3, 0, groups=[(), ()])
+    with pytest.raises(DataError, match="2 entries in subsets, expected one per face, 3"):
+        SyntheticFaces("photo", 3, 0, subsets=[(), ()])
     with pytest.raises(IndexError):
         SyntheticFaces("photo", 3, 0)[3]

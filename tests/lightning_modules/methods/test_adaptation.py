@@ -92,7 +92,7 @@ def test_part_of_the_way_back_to_the_start(average: bool, tmp_path: Path) -> Non
 
 
 def test_it_is_validated_after_its_return(tmp_path: Path) -> None:
-    """All the way back, the last figures are the start's."""
+    """All the way back, the last scores are the start's."""
     there, back, start = (_WithCritic(return_to_start=share, learning_rate=0.01) for share in (0.0, 1.0, 0.0))
     fit(there, tmp_path, 2)
     fit(back, tmp_path, 2).validate(start, datamodule=setting(), verbose=False)

@@ -115,4 +115,4 @@ def test_deceiving_lowers_the_landmarkers_own_term() -> None:
 def test_a_resumed_run_ends_where_a_whole_one_does(tmp_path: Path) -> None:
     whole, resumed = whole_and_resumed(lambda: make(discriminator_learning_rate=1e-3), tmp_path)
     assert torch.equal(weights(whole), weights(resumed))
-    assert whole.figures == resumed.figures
+    assert whole.scores == resumed.scores

@@ -211,4 +211,4 @@ def test_a_resumed_run_ends_where_a_whole_one_does(tmp_path: Path, cut: int) -> 
     rounds = Rounds(count=1, translation=2, adaptation=1, self_training=2, renew=2)
     whole, resumed = whole_and_resumed(lambda: make(rounds=rounds), tmp_path, epochs=5, cut=cut)
     assert torch.equal(weights(whole), weights(resumed))
-    assert whole.figures == resumed.figures
+    assert whole.scores == resumed.scores

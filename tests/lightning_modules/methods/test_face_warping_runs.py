@@ -96,7 +96,7 @@ class TestFaceWarping:
         resumed = make(**options)
         fit(resumed, tmp_path / "second", 3, saved, resume=tmp_path / "last.ckpt")
         assert torch.equal(weights(resumed), weights(whole))
-        assert resumed.figures == whole.figures
+        assert resumed.scores == whole.scores
 
     def test_gradients_are_clipped_to_their_norm(self, tmp_path: Path) -> None:
         norms = []

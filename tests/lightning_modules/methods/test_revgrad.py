@@ -118,4 +118,4 @@ def test_reversal_brings_features_of_drawings_to_those_of_photos() -> None:
 def test_a_resumed_run_ends_where_a_whole_one_does(tmp_path: Path) -> None:
     whole, resumed = whole_and_resumed(lambda: make(dropout=0.5), tmp_path)
     assert torch.equal(weights(whole), weights(resumed))
-    assert whole.figures == resumed.figures
+    assert whole.scores == resumed.scores

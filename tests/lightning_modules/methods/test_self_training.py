@@ -59,7 +59,7 @@ class TestTeacher:
             torch.testing.assert_close(teacher, average)
         assert len(seen.seen) == 3 * STEPS
         assert (method.landmarker is method.teacher) == (tested == "teacher")
-        # What is tested is what the figures are of.
+        # What is tested is what the scores are of.
         assert torch.equal(weights(method.landmarker), seen.seen[-1][tested == "teacher"])
         assert not torch.equal(*seen.seen[-1])
 

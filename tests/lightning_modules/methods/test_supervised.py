@@ -60,10 +60,10 @@ class TestSupervised:
                     truth = torch.from_numpy(face.landmarks).double()
                     distance = ((homogeneous @ inverse.T)[:, :2] - truth).norm(dim=-1).mean()
                     error = float(100 * distance / (truth[36] - truth[45]).norm())
-                    errors.setdefault(test.figures[0], []).append(error)
-        assert {name: values["n"] for name, values in method.figures.items()} == {"photos": 2, "art": 3}
+                    errors.setdefault(test.subset_names[0], []).append(error)
+        assert {name: values["n"] for name, values in method.scores.items()} == {"photos": 2, "art": 3}
         for name, values in errors.items():
-            assert method.figures[name]["nme"] == pytest.approx(sum(values) / len(values), abs=1e-3)
+            assert method.scores[name]["nme"] == pytest.approx(sum(values) / len(values), abs=1e-3)
         everything = [value for values in errors.values() for value in values]
         assert method.average_nme == pytest.approx(sum(everything) / 5, abs=1e-3)
         balanced = sum(sum(values) / len(values) for values in errors.values()) / 2
