@@ -45,11 +45,13 @@ def main(arguments: list[str]) -> None:
     _show_our_messages()
     for message in _HARMLESS:
         warnings.filterwarnings("ignore", message=message)
+    from jsonargparse import auto_cli
+
     from experiments.cli import WarpmarkCLI
+    from experiments.commands.curves import curves
+    from experiments.commands.figure import figure
     from experiments.compare import compare
-    from experiments.curves import curves
     from experiments.evaluate import evaluate
-    from experiments.figure import figure
     from experiments.import_weights import import_weights
     from experiments.study import study
     from experiments.train import train
@@ -58,8 +60,8 @@ def main(arguments: list[str]) -> None:
     ours: dict[str, Callable[[list[str]], object]] = {
         "train": train,
         "evaluate": evaluate,
-        "figure": figure,
-        "curves": curves,
+        "figure": lambda options: auto_cli(figure, args=options, as_positional=False),
+        "curves": lambda options: auto_cli(curves, args=_runs_first(options), as_positional=False),
         "import-weights": import_weights,
         "compare": compare,
         "study": study,
@@ -78,6 +80,12 @@ def main(arguments: list[str]) -> None:
             raise
         print(f"error: {mendable}", file=sys.stderr)
         sys.exit(2)
+
+
+def _runs_first(options: list[str]) -> list[str]:
+    """``A B --out=X`` as ``--runs=[A,B] --out=X``."""
+    count = next((i for i, option in enumerate(options) if option.startswith("-")), len(options))
+    return [f"--runs=[{','.join(options[:count])}]", *options[count:]] if count else options
 
 
 def _mendable(error: BaseException | None, kinds: tuple[type[Exception], ...]) -> BaseException | None:
