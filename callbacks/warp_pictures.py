@@ -106,22 +106,22 @@ def draw_warps(
     """
     count, size = min(len(photos), len(stylised)), photos.images.shape[-1]
     assert photos.landmarks is not None, "the source is labelled"
-    labels = photos.landmarks[:count]
+    photo, face, labels = photos.images[:count], stylised.images[:count], photos.landmarks[:count]
     objective = method.warper if isinstance(getattr(method, "warper", None), WarperObjective) else WarperObjective()
     with evaluating(method):
-        predicted = method(stylised.images[:count])
-        fields = objective.fit(labels, predicted).grid(size, objective.coarse)
-    warped = warp_image(photos.images[:count], fields)
+        predicted = method(face)
+        fields = objective.fit(labels, predicted, photo, face).grid(size, objective.coarse)
+    warped = warp_image(photo, fields)
     titles = list(COLUMNS) if field_picture == "none" else [*COLUMNS, FIELD_COLUMNS[field_picture]]
     figure, panels = page(count, len(titles), titles, note)
     for i, row in enumerate(panels):
-        for panel, image in zip(row, (photos.images[i], stylised.images[i], warped[i], warped[i]), strict=False):
+        for panel, image in zip(row, (photo[i], face[i], warped[i], warped[i]), strict=False):
             draw_image(panel, image)
         draw_landmarks(row[0], labels[i], size)
         for panel in (row[1], row[3]):
             draw_landmarks(panel, predicted[i], size, RED)
         if field_picture != "none":
-            _draw_field(row[4], field_picture, fields[i], photos.images[i], stylised.images[i])
+            _draw_field(row[4], field_picture, fields[i], photo[i], face[i])
     return figure
 
 
