@@ -41,8 +41,10 @@ class _SpreadGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (points,) = ctx.saved_tensors
-        # Differences, not cdist: its matrix-product form loses the distances of close points.
-        squared = (points[:, :, None] - points[:, None]).square().sum(dim=-1)
-        kernel = torch.exp(squared / (-2 * ctx.reach**2))
-        root = kernel.sum(dim=2).rsqrt()
-        return (kernel * root[:, :, None] * root[:, None, :]) @ gradients[0], None
+        # Under manual optimisation the backward pass runs within autocast, which would round the product to bfloat16.
+        with torch.autocast(points.device.type, enabled=False):
+            # Differences, not cdist: its matrix-product form loses the distances of close points.
+            squared = (points[:, :, None] - points[:, None]).square().sum(dim=-1)
+            kernel = torch.exp(squared / (-2 * ctx.reach**2))
+            root = kernel.sum(dim=2).rsqrt()
+            return (kernel * root[:, :, None] * root[:, None, :]) @ gradients[0], None
