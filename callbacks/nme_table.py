@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
+from callbacks.progress import epoch_of
 from lightning_modules.methods.base import FaceMethod
 
 COLUMNS = ("epoch", "phase", "subset", "nme", "fr@8", "auc@8", "n")
@@ -40,7 +41,7 @@ class NMETable(Callback):
         method = cast(FaceMethod, pl_module)
         if trainer.sanity_checking or not trainer.is_global_zero or not method.scores:
             return
-        title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} ({method.phase})"
+        title = f"{epoch_of(trainer)} ({method.phase})"
         print_scores(method.scores, method.average_nme, title, getattr(trainer, "datamodule", None))
         path = self._file(trainer)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from callbacks.drawing import GREEN, RED, draw_gradients, draw_image, draw_landmark_shift, draw_landmarks, page
 from callbacks.field_drawing import draw_deformed_grid, draw_displacement, shade_folds
-from datamodules.faces import DataError, Face, FaceSample, FloatArray
+from datamodules.faces import DataError, Face, collate
 from datamodules.files import read_face
 from datamodules.formats import bad_file
 from datamodules.transforms import FaceTransform
@@ -91,11 +91,16 @@ def figure(
     wanted = [face.landmarks is None for face in faces]
     wanted[1] |= predict
     landmarker = _landmarker(ckpt, faces, wanted)
-    source, target = (_crop(face, size, landmarker if w else None) for face, w in zip(faces, wanted, strict=True))
-    spline = PolyharmonicSpline.fit(target.landmarks, source.landmarks, order, smoothing)
+    if landmarker is not None:
+        faces = [_predicted(face, landmarker) if w else face for face, w in zip(faces, wanted, strict=True)]
+    pair = collate([FaceTransform(size)(face) for face in faces])
+    assert pair.landmarks is not None, "both are labelled or predicted by now"
+    labels, predicted = pair.landmarks[:1], pair.landmarks[1:]
+    spline = PolyharmonicSpline.fit(predicted, labels, order, smoothing)
     field = spline.grid(size, coarse)
-    write_picture(draw_figure(source, target, field, GRADIENTS[gradient]()), file)
-    missed = float(landmark_warping_error(spline, target.landmarks, source.landmarks))
+    origins = ["predictions" if w else "labels" for w in wanted]
+    write_picture(draw_figure(pair.images, pair.landmarks, origins, field, GRADIENTS[gradient]()), file)
+    missed = float(landmark_warping_error(spline, predicted, labels))
     print(f"folded: {100 * float(folding(field)):.3f} % of the crop")
     print(
         f"landmark-warping error: {missed:.3g} in squared crop coordinates, "
@@ -105,39 +110,24 @@ def figure(
     return file
 
 
-@dataclass(frozen=True)
-class Crop:
-    """One of the two faces, cropped, and where its landmarks come from (``labels`` or ``predictions``)."""
-
-    sample: FaceSample
-    origin: str
-
-    @property
-    def image(self) -> Tensor:
-        """RGB in [0, 1], shape ``(1, 3, S, S)``."""
-        return self.sample.image[None]
-
-    @property
-    def landmarks(self) -> Tensor:
-        """Crop coordinates, shape ``(1, 68, 2)``."""
-        assert self.sample.landmarks is not None, "both faces of a figure have landmarks"
-        return self.sample.landmarks[None]
-
-
-def draw_figure(photo: Crop, stylised: Crop, field: Tensor, gradient: ImageGradient) -> Figure:
+def draw_figure(
+    images: Tensor, landmarks: Tensor, origins: Sequence[str], field: Tensor, gradient: ImageGradient
+) -> Figure:
     """The figure: faces and the warped photo above; gradient images of what is compared, and the field, below.
 
     Args:
-        photo: the photo's crop and landmarks.
-        stylised: the stylised face's, a crop of the same size.
+        images: the photo and the stylised face, RGB in [0, 1], shape ``(2, 3, S, S)``.
+        landmarks: of both, crop coordinates, shape ``(2, 68, 2)``.
+        origins: of both landmarks, for the titles, e.g. ``labels``.
         field: photo coordinates of the stylised crop's pixels, shape ``(1, S, S, 2)``.
         gradient: operator of the gradient images.
     """
+    (photo, stylised), (labels, predicted) = images, landmarks
     size, name = field.shape[1], type(gradient).__name__
-    warped = warp_image(photo.image, field)
+    warped = warp_image(images[:1], field)[0]
     titles = [
-        f"photo, {photo.origin}",
-        f"stylised face, {stylised.origin}",
+        f"photo, {origins[0]}",
+        f"stylised face, {origins[1]}",
         "photo warped onto it",
         "from photo's to face's landmarks",
         f"{name}, stylised face",
@@ -145,17 +135,16 @@ def draw_figure(photo: Crop, stylised: Crop, field: Tensor, gradient: ImageGradi
         "face's grid; folds red",
         "displacement; folds black",
     ]
+    titles = [f"({letter}) {title}" for letter, title in zip("abcdefgh", titles, strict=True)]
     # 1.75 inches a panel make the page as wide as a page of print.
-    figure, (above, below) = page(
-        2, 4, [f"({x}) {t}" for x, t in zip("abcdefgh", titles, strict=True)], None, 1.75, 300
-    )
-    for panel, image in zip(above, (photo.image, stylised.image, warped, warped), strict=True):
-        draw_image(panel, image[0])
-    draw_landmarks(above[0], photo.landmarks[0], size, GREEN)
-    draw_landmarks(above[1], stylised.landmarks[0], size, RED)
-    draw_landmark_shift(above[3], photo.landmarks[0], stylised.landmarks[0], size)
-    draw_gradients(below[:2], gradient(torch.cat([stylised.image, warped])))
-    draw_image(below[2], photo.image[0])
+    figure, (above, below) = page(2, 4, titles, side=1.75, dpi=300)
+    for panel, image in zip(above, (photo, stylised, warped, warped), strict=True):
+        draw_image(panel, image)
+    draw_landmarks(above[0], labels, size, GREEN)
+    draw_landmarks(above[1], predicted, size, RED)
+    draw_landmark_shift(above[3], labels, predicted, size)
+    draw_gradients(below[:2], gradient(torch.stack([stylised, warped])))
+    draw_image(below[2], photo)
     draw_deformed_grid(below[2], field[0], size)
     longest = draw_displacement(below[3], field[0])
     below[3].text(0.765, 0.02, f"rim: {longest * size:.1f} px", transform=below[3].transAxes, ha="right", fontsize=6)
@@ -177,16 +166,9 @@ def _check(order: int, smoothing: float, coarse: int | None, gradient: str, size
         raise UsageError(f"size is {size}; expected 32 to 2048 pixels.")
 
 
-def _crop(face: Face, size: int, landmarker: Landmarker | None) -> Crop:
-    """Crop a face around its landmarks; with a landmarker, around those it finds."""
-    if landmarker is not None:
-        face = replace(face, landmarks=_predicted(face, landmarker))
-    return Crop(FaceTransform(size)(face), "labels" if landmarker is None else "predictions")
-
-
 @torch.no_grad()
-def _predicted(face: Face, landmarker: Landmarker) -> FloatArray:
-    """Landmarks in image pixels, found in the crop that training and ``evaluate`` take of this face."""
+def _predicted(face: Face, landmarker: Landmarker) -> Face:
+    """The face with landmarks found in the crop that training and ``evaluate`` take of it."""
     sample = FaceTransform(landmarker.image_size)(face)
     found = landmarker(sample.image[None]).landmarks
     pixels = to_image_pixels(found, sample.matrix[None], landmarker.image_size)[0]
@@ -195,7 +177,7 @@ def _predicted(face: Face, landmarker: Landmarker) -> FloatArray:
             f"{face.path}: the checkpoint's landmarker found landmarks that are not finite; expected 68 points. "
             "Use a checkpoint of a run whose loss stayed finite."
         )
-    return pixels.numpy().astype(np.float32)
+    return replace(face, landmarks=pixels.numpy().astype(np.float32))
 
 
 def _landmarker(ckpt: str | None, faces: list[Face], wanted: list[bool]) -> Landmarker | None:

@@ -27,6 +27,8 @@ class LearnedField(nn.Module, FieldFitter):
         ValueError: ``max_offset`` or ``hidden`` is not positive.
     """
 
+    fits_landmarks = False
+
     def __init__(self, hidden: int = 128, max_offset: float = 0.05) -> None:
         super().__init__()
         if hidden < 1 or not max_offset > 0:
@@ -36,11 +38,6 @@ class LearnedField(nn.Module, FieldFitter):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.network = nn.Sequential(nn.Linear(272, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), last)
-
-    @property
-    @override
-    def fits_landmarks(self) -> bool:
-        return False
 
     @override
     def fit(

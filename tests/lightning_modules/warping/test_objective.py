@@ -139,7 +139,7 @@ class Translation(WarpingField):
 
 
 class ByBrightness(nn.Module, FieldFitter):
-    needs_images, fits_landmarks = True, False  # type: ignore[assignment]
+    needs_images, fits_landmarks = True, False
 
     def __init__(self) -> None:
         super().__init__()
