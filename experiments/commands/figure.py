@@ -129,7 +129,7 @@ def draw_figure(
         f"photo, {origins[0]}",
         f"stylised face, {origins[1]}",
         "photo warped onto it",
-        "from photo's to face's landmarks",
+        "photo's landmarks to face's",
         f"{name}, stylised face",
         f"{name}, warped photo",
         "face's grid; folds red",

@@ -1,5 +1,7 @@
 """What every image loss must do, and its derivative, by images and through the warp, against finite differences."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from lightning_modules.warping import (
     ImageLoss,
     Laplacian,
     MultiScale,
+    Perceptual,
     PixelMSE,
     PolyharmonicSpline,
     Sobel,
@@ -27,7 +30,12 @@ LOSSES: list[ImageLoss] = [
     MultiScale(),
     MultiScale(GradientNCC(blur_sigma=1.5), weights=[1, 2, 4]),
 ]
-every_loss = pytest.mark.parametrize("loss", LOSSES, ids=name)
+TINY: dict[str, Any] = {"network": "test_efficientnet", "pretrained": False, "layers": [0, 1]}
+every_loss = pytest.mark.parametrize(
+    "loss",
+    [*LOSSES, Perceptual(**TINY), Perceptual(**TINY, normalise=False), MultiScale(Perceptual(**TINY), levels=2)],
+    ids=name,
+)
 
 
 @every_loss
@@ -67,7 +75,7 @@ def test_every_loss_is_per_face_zero_on_equals_and_pulls(loss: ImageLoss) -> Non
     assert loss(stylised, stylised).abs().max() < 1e-3
 
 
-@every_loss
+@pytest.mark.parametrize("loss", LOSSES, ids=name)
 def test_masked_pixels_do_not_count(loss: ImageLoss) -> None:
     warped, stylised = pair()
     mask = torch.zeros(2, 1, SIZE, SIZE)
