@@ -17,7 +17,7 @@ from lightning_modules.warping.image_gradients import ImageGradient, Sobel
 
 
 class ImageLoss(nn.Module, ABC):
-    """How far a warped photo is from the stylised face it was warped onto."""
+    """An image term: how much a warped photo differs from the stylised face it was warped onto."""
 
     def forward(self, warped: Tensor, stylised: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of each face.

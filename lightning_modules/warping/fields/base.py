@@ -1,4 +1,4 @@
-"""What every warping field can do, and how one is got from a pair of faces."""
+"""The interfaces of warping fields and of what fits them to pairs of faces."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Final
@@ -53,7 +53,7 @@ class WarpingField(ABC):
 
 
 class FieldFitter(ABC):
-    """A way to get fields from pairs of faces. Those that learn are ``nn.Module`` as well."""
+    """Fits warping fields to pairs of faces. A fitter with parameters is an ``nn.Module`` as well."""
 
     needs_images: ClassVar[bool] = False
     """Whether :meth:`fit` looks at the images."""
