@@ -19,6 +19,8 @@ from torch import Tensor
 from datamodules.faces import ByteArray
 from datamodules.ibug68 import CLOSED_PARTS, NUM_LANDMARKS, PARTS
 
+FORMATS: Final = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+"""What a picture can be written as, by suffix."""
 GREEN: Final = "#00e65a"
 RED: Final = "#ff463c"
 SYNTHETIC: Final = "SYNTHETIC faces: not results"

@@ -13,10 +13,10 @@ import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from callbacks.drawing import SYNTHETIC
+from callbacks.drawing import FORMATS, SYNTHETIC
 from callbacks.nme_table import read_rows
 from experiments.errors import UsageError, nearest
-from experiments.picture_file import picture_file, write_picture
+from experiments.run_folder import output_file
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,9 @@ def _name(options: dict[str, Any]) -> str:
     return f"{method}, {how}" if how else method
 
 
-def curves(runs: list[str], out: str = "curves.png", names: Sequence[str] = (), subsets: Sequence[str] = ()) -> Path:
+def curves(
+    runs: list[str], out: str = "curves.png", names: tuple[str, ...] = (), subsets: tuple[str, ...] = ()
+) -> Path:
     """Draw NME over the epochs of finished or running runs, a panel for each subset: the paper's Figure 7.
 
     Args:
@@ -102,13 +104,13 @@ def curves(runs: list[str], out: str = "curves.png", names: Sequence[str] = (), 
         raise UsageError("no runs are given; give the folders of one or more, runs/SETTING/METHOD-LANDMARKER/seedN.")
     if names and len(names) != len(runs):
         raise UsageError(f"{len(names)} names for {len(runs)} runs; give one for each.")
-    file = picture_file(out)
+    file = output_file(out, FORMATS)
     logged = [read_run(Path(folder)) for folder in runs]
     known = list(dict.fromkeys(subset for run in logged for subset in run.nme))
     for subset in subsets:
         if subset not in known:
             raise UsageError(f"{subset!r} is no subset of these runs. {nearest(subset, known)}")
-    write_picture(draw_curves(logged, names or _distinct(logged), subsets or known), file)
+    draw_curves(logged, names or _distinct(logged), subsets or known).savefig(file)
     log.info("wrote %s", file)
     return file
 

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.drawing import GREEN, RED, draw_gradients, draw_image, draw_landmark_shift, draw_landmarks, page
+from callbacks.drawing import FORMATS, GREEN, RED, draw_gradients, draw_image, draw_landmark_shift, draw_landmarks, page
 from callbacks.field_drawing import draw_deformed_grid, draw_displacement, shade_folds
 from datamodules.faces import DataError, Face, collate
 from datamodules.files import read_face
@@ -21,7 +21,7 @@ from datamodules.formats import bad_file
 from datamodules.transforms import FaceTransform
 from experiments.checkpoints import load_landmarker
 from experiments.errors import UsageError
-from experiments.picture_file import picture_file, write_picture
+from experiments.run_folder import output_file
 from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.warping import (
@@ -86,7 +86,7 @@ def figure(
         UsageError: A number is out of range, or the picture cannot be written.
     """
     _check(order, smoothing, coarse, gradient, size)
-    file = picture_file(out, (photo, stylised))
+    file = output_file(out, FORMATS, (photo, stylised))
     faces = [read_face(path) for path in (photo, stylised)]
     wanted = [face.landmarks is None for face in faces]
     wanted[1] |= predict
@@ -99,7 +99,7 @@ def figure(
     spline = PolyharmonicSpline.fit(predicted, labels, order, smoothing)
     field = spline.grid(size, coarse)
     origins = ["predictions" if w else "labels" for w in wanted]
-    write_picture(draw_figure(pair.images, pair.landmarks, origins, field, GRADIENTS[gradient]()), file)
+    draw_figure(pair.images, pair.landmarks, origins, field, GRADIENTS[gradient]()).savefig(file)
     missed = float(landmark_warping_error(spline, predicted, labels))
     print(f"folded: {100 * float(folding(field)):.3f} % of the crop")
     print(

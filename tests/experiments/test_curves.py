@@ -13,7 +13,6 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from callbacks.drawing import SYNTHETIC
-from experiments.commands import curves as command
 from experiments.commands.curves import curves, read_run
 from experiments.errors import UsageError
 
@@ -59,8 +58,8 @@ def pair(tmp_path: Path) -> list[Path]:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The pictures that are written."""
     written: list[Figure] = []
-    write = command.write_picture
-    monkeypatch.setattr(command, "write_picture", lambda picture, file: (written.append(picture), write(picture, file)))
+    write = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda picture, file: (written.append(picture), write(picture, file)))
     return written
 
 
@@ -104,7 +103,7 @@ def test_unfinished_synthetic_and_named_runs(tmp_path: Path, seen: list[Figure])
         write_run(tmp_path / "drawn", ["joint"], {"own": [3.0], "b": [1.0], "c": [2.0]}, start={}, data="synthetic")
     )
     curves(runs, f"{tmp_path}/x.pdf")
-    curves([drawn, runs[0]], f"{tmp_path}/x.png", names=["one", "two"], subsets=["c", "own"])
+    curves([drawn, runs[0]], f"{tmp_path}/x.png", names=("one", "two"), subsets=("c", "own"))
     assert legend(seen[0]) == ["face_warping, joint, seed 0", "face_warping, joint, seed 1"]
     assert legend(seen[1]) == ["one", "two"]
     assert [panel.get_title() for panel in seen[1].axes] == ["c", "own"]
@@ -117,8 +116,8 @@ def test_unfinished_synthetic_and_named_runs(tmp_path: Path, seen: list[Figure])
     [
         ({"runs": []}, "no runs"),
         ({"runs": ["{tmp}"]}, "config.yaml|nme.csv"),
-        ({"subsets": ["owm"]}, "Did you mean 'own'"),
-        ({"names": ["a"]}, "1 names for 2 runs"),
+        ({"subsets": ("owm",)}, "Did you mean 'own'"),
+        ({"names": ("a",)}, "1 names for 2 runs"),
         ({"out": "x.gif"}, r"expected one of .png"),
         ({"runs": ["{tmp}/empty"]}, "no rows"),
     ],

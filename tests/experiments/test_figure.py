@@ -13,7 +13,6 @@ from datamodules.faces import DataError
 from datamodules.files import read_face
 from datamodules.formats import read_image, write_npy
 from datamodules.transforms import FaceTransform
-from experiments.commands import figure as command
 from experiments.commands.figure import GRADIENTS, figure
 from experiments.errors import CheckpointError, UsageError
 from lightning_modules.coordinates import to_image_pixels
@@ -65,7 +64,7 @@ def drawn(photo: Path, stylised: Path, out: Path, **options: Any) -> Figure:
     """The figure that is written."""
     written: list[Figure] = []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(command, "write_picture", lambda picture, file: written.append(picture))
+        patched.setattr(Figure, "savefig", lambda picture, file: written.append(picture))
         assert figure(str(photo), str(stylised), out=str(out), size=SIZE, **options) == out
     return written[0]
 

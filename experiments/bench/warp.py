@@ -1,11 +1,10 @@
-"""``make bench``: time and memory of the warp, exact and on a coarse grid, as ratios to kornia's within one run.
+"""Time and memory of the warp, exact and on a coarse grid, as ratios to kornia's within one run.
 
 A pass goes forward from landmarks and photos to warped photos and a loss, and back to the predicted landmarks. Faces
 are drawn (crops of 256 × 256 pixels, 68 landmarks by default). Candidates take turns and each one's best pass counts,
 so that others on the same machine disturb them alike; CPU time hardly shows such others at all.
 """
 
-import argparse
 import json
 import os
 import tempfile
@@ -22,7 +21,6 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 import torch
 import torch.nn.functional as F
 from kornia.geometry.transform import get_tps_transform, warp_image_tps
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -44,6 +42,11 @@ class Faces:
     photo_landmarks: Tensor
     stylised: Tensor
     predicted: Tensor
+
+    def first(self, count: int) -> "Faces":
+        """The first pairs, whose predicted landmarks want a gradient of their own."""
+        predicted = self.predicted.detach()[:count].requires_grad_()
+        return Faces(self.photos[:count], self.photo_landmarks[:count], self.stylised[:count], predicted)
 
 
 Warp = Callable[[Faces], Tensor]
@@ -176,32 +179,3 @@ def closeness(faces: Faces) -> str:
         f"fast against exact: mean absolute pixel difference {difference:.5f} (of 1); gradient cosine {cosines[0]:.5f} "
         f"under the pixel loss, {cosines[1]:.5f} under the Sobel loss"
     )
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Print one table for each batch size."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
-    parser.add_argument("--size", type=int, default=256, help="side of the crops in pixels")
-    parser.add_argument("--batches", type=int, nargs="+", default=[4, 16])
-    parser.add_argument("--repeats", type=int, default=5, help="rounds, after one to warm up")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args(arguments)
-    device, console = torch.device(options.device), Console()
-    faces = drawn_faces(max(options.batches), options.size, device)
-    source = "torch.cuda.max_memory_allocated" if device.type == "cuda" else "allocations seen by torch.profiler"
-    console.print(
-        f"warp of 68 landmarks at {options.size}×{options.size} on {device}, {torch.get_num_threads()} threads, "
-        f"drawn (SYNTHETIC) faces; best of {options.repeats} rounds; memory: {source}, inputs aside"
-    )
-    for batch in options.batches:
-        console.print(measure(_first(faces, batch), options.repeats))
-    console.print(closeness(faces))
-
-
-def _first(faces: Faces, count: int) -> Faces:
-    predicted = faces.predicted.detach()[:count].requires_grad_()
-    return Faces(faces.photos[:count], faces.photo_landmarks[:count], faces.stylised[:count], predicted)
-
-
-if __name__ == "__main__":
-    main()
