@@ -15,8 +15,7 @@ from callbacks.drawing import grid_of, to_picture
 from callbacks.exact_resume import AtomicCheckpointIO
 from callbacks.warp_pictures import spread
 from datamodules.faces import ByteArray
-from datamodules.setting import SettingDataModule
-from datamodules.unpaired import UnpairedImages
+from datamodules.setting import SettingDataModule, UnpairedImages
 from experiments.checkpoints import load_weights, read_checkpoint
 from experiments.made_once import UNFINISHED, key_of, one_run_at_a_time, trainer_of_its_own
 from lightning_modules.translation import Translator
