@@ -12,8 +12,7 @@ from callbacks.drawing import grid_of, to_picture
 from callbacks.exact_resume import AtomicCheckpointIO
 from callbacks.warp_pictures import spread
 from datamodules.faces import ByteArray
-from datamodules.setting import SettingDataModule
-from datamodules.unpaired import UnpairedImages
+from datamodules.setting import SettingDataModule, UnpairedImages
 from experiments.artifacts.store import Recipe, RunContext, provide
 from experiments.checkpoints import load_weights, read_checkpoint
 from lightning_modules.translation import Translator
