@@ -5,8 +5,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from lightning_modules.backbones.networks import Backbone
-from lightning_modules.backbones.trunks import Trunk
+from lightning_modules.backbones.base import Backbone
+from lightning_modules.backbones.timm_network import TimmFeatures
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 
 
@@ -27,13 +27,13 @@ class BackboneLandmarker(Landmarker):
 
     image_mean: Tensor
     image_std: Tensor
-    backbone: Backbone | Trunk
+    backbone: Backbone | TimmFeatures
 
     def __init__(
         self,
         image_size: int,
         multiple: int,
-        backbone: Backbone | Trunk,
+        backbone: Backbone | TimmFeatures,
         channels_last: bool = False,
         keep_normalization: bool = False,
     ) -> None:

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.backbones.networks import Pretrained
-from lightning_modules.backbones.trunks import Trunk
+from lightning_modules.backbones.base import Pretrained
+from lightning_modules.backbones.timm_network import features_between
 from lightning_modules.coordinates import map_positions
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
 from lightning_modules.landmarkers.base import LandmarkerOutput
@@ -77,7 +77,7 @@ class Integral(BackboneLandmarker):
         uncertainty_weight: float = 0.01,
         channels_last: bool = True,
     ) -> None:
-        trunk = Trunk(backbone, image_size, stride, coarsest, False if weights else pretrained)
+        trunk = features_between(backbone, image_size, stride, coarsest, False if weights else pretrained)
         super().__init__(image_size, stride, trunk, channels_last)
         self.stride, self.sigma, self.temperature, self.radius = stride, sigma, temperature, radius
         self.landmark_weight, self.uncertainty_weight = landmark_weight, uncertainty_weight

@@ -13,14 +13,33 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.backbones.networks import Pretrained, build_backbone
+from lightning_modules.backbones.base import Pretrained
+from lightning_modules.backbones.hrnet import HRNetBackbone
+from lightning_modules.backbones.pyramid import build_backbone
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
 from lightning_modules.landmarkers.base import LandmarkerOutput
 from lightning_modules.landmarkers.losses import interocular_loss
 from lightning_modules.landmarkers.patches import patch_boxes, sample_patches
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE, check_shapes
 from lightning_modules.landmarkers.slpt.decoder import RelationDecoder
-from lightning_modules.weights import PUBLISHED_SLPT, WeightsError, start_from
+from lightning_modules.weights import Published, WeightsError, start_from
+
+PUBLISHED_SLPT = Published(
+    name="SLPT",
+    marker="Transformer.structure_encoding",
+    renamed=(
+        (r"^feature_extractor\.", "patch_embedding."),
+        (r"^out_layer\.", "offset_head."),
+        (r"^Transformer\.Transformer_block\.", "decoder."),
+        (r"^Transformer\.", "decoder."),
+        (r"^(decoder\.layers\.\d+)\.self_attn\.", r"\1.self_attention."),
+        (r"^(decoder\.layers\.\d+)\.multihead_attn\.", r"\1.patch_attention."),
+        (r"^backbone\.(?!head\.)", "backbone.trunk."),
+    ),
+    # A layer norm that the published network creates (512 parameters) and never applies.
+    unused=lambda name, value: name.startswith("feature_norm."),
+    optional=frozenset({"mean_face"}),
+)
 
 PUBLISHED_SIZE = 256
 """Side of the crops in whose pixels the published mean face is given."""
@@ -89,8 +108,8 @@ class SLPT(BackboneLandmarker):
         if embed_dim % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide embed_dim={embed_dim}.")
         feature_dim = feature_dim or embed_dim
-        trunk = build_backbone(backbone, feature_dim, False if weights else pretrained)
-        super().__init__(image_size, 32, trunk, channels_last)
+        trunk = build_backbone(backbone, feature_dim, False if weights else pretrained, {"hrnet_w18": HRNetBackbone})
+        super().__init__(image_size, trunk.coarsest, trunk, channels_last)
         self.patch_size, self.patch_sides, self.stage_weights = patch_size, tuple(patch_sides), tuple(stage_weights)
         self.patch_embedding = nn.Conv2d(feature_dim, embed_dim, patch_size, bias=False)
         self.decoder = RelationDecoder(embed_dim, num_layers, num_heads, feedforward_dim, dropout)
