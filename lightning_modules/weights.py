@@ -150,13 +150,13 @@ def load_state(
 
 @dataclass(frozen=True)
 class Published:
-    """How the state dict of a published program reads under our names.
+    """Translates the state dict of a published program to our names.
 
     Args:
-        name: what it holds, for messages.
+        name: of the program, for messages.
         marker: a tensor that every such file has, and none of ours.
-        renamed: patterns of names, and what they become; applied one after the other.
-        unused: whether a tensor, given its published name and itself, takes no part in the output and is left out.
+        renamed: patterns of names and their replacements (``re.sub``), applied one after the other.
+        unused: whether a tensor, given by its published name and itself, is never applied and thus left out.
         optional: tensors of ours that a published file does not have.
     """
 
@@ -221,7 +221,7 @@ def _unwrapped(content: Any, path: str | Path) -> Any:
 
 
 def _harmless() -> list[Any]:
-    """What authors' checkpoints hold beside tensors: NumPy numbers (a best score), rebuilt without running code."""
+    """NumPy numbers, which authors' checkpoints hold beside tensors (a best score): rebuilding them runs no code."""
     scalar = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")]
     return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *kinds]

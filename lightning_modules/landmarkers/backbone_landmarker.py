@@ -1,4 +1,4 @@
-"""What landmarkers share that read their landmarks from one backbone's feature map."""
+"""The base of landmarkers that read their landmarks from one backbone's feature map."""
 
 from abc import abstractmethod
 
@@ -11,11 +11,11 @@ from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 
 
 class BackboneLandmarker(Landmarker):
-    """Crops, normalised as the backbone wants them, to a feature map; subclasses find the landmarks in it.
+    """Normalises crops for the backbone and computes its feature map; subclasses find the landmarks in it.
 
     Args:
         image_size: side of the crops, in pixels.
-        multiple: what ``image_size`` must be a multiple of.
+        multiple: the largest stride of the network, of which ``image_size`` must be a multiple.
         backbone: normalised images ``(B, 3, S, S)`` to features.
         channels_last: run the backbone in that memory format, which is quicker for most on CPUs and tensor cores.
         keep_normalization: whether mean and standard deviation are part of the state dict, for landmarkers whose

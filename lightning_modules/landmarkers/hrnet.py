@@ -58,8 +58,7 @@ class HRNet(BackboneLandmarker):
     Raises:
         ValueError: arguments that do not go together.
         FileNotFoundError: ``weights`` does not exist.
-        WeightsError: ``weights`` does not fit or cannot be read.
-        RuntimeError: pretrained weights cannot be had.
+        WeightsError: ``weights`` does not fit or cannot be read, or pretrained weights cannot be loaded.
     """
 
     def __init__(

@@ -26,8 +26,8 @@ class OpenPose(PoseMachine):
     """OpenPose's face network; its defaults are the published one (38.4 million parameters).
 
     The published weights were trained with BGR images over 256 less 0.5; reading them turns their first layer to RGB
-    and keeps the normalisation, so that crops go in like everywhere here. They were trained on looser crops than
-    1.2 × the landmarks' box. The pupils are found and not returned.
+    and keeps the normalisation, so that crops go in as for every landmarker here. They were trained on looser crops
+    than 1.2 × the landmarks' box. The pupils are found and not returned.
 
     Args:
         image_size: side of the crops, in pixels: a multiple of 8 (of 32 with a timm backbone). 368 is published.
@@ -52,8 +52,7 @@ class OpenPose(PoseMachine):
     Raises:
         ValueError: arguments that do not go together.
         FileNotFoundError: ``weights`` does not exist.
-        WeightsError: ``weights`` does not fit or cannot be read.
-        RuntimeError: pretrained weights cannot be had.
+        WeightsError: ``weights`` does not fit or cannot be read, or pretrained weights cannot be loaded.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Convolutional pose machines: heatmaps that stage after stage refines, seeing the features and the last heatmaps.
+"""Convolutional pose machines: heatmaps refined stage by stage.
 
 Wei, Ramakrishna, Kanade, Sheikh: "Convolutional Pose Machines", CVPR 2016. OpenPose's face network and SBR's detector
 are two of them.
@@ -21,12 +21,12 @@ from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, soft_argma
 from lightning_modules.landmarkers.losses import interocular_loss, weighted_mean
 
 FAINTEST = 1e-6
-"""Below this a heatmap counts as empty where its centre of mass is taken."""
+"""Lower values of a heatmap count as this where its centre of mass is taken."""
 
 
 @dataclass
 class PoseMachineOutput(LandmarkerOutput):
-    """What a pose machine says of B crops.
+    """A pose machine's estimates for B crops.
 
     Attributes:
         maps: every stage's heatmaps, shape ``(B, S, K, h, w)``: the 68 landmarks come first, the background last.
@@ -47,8 +47,8 @@ def centre_of_mass(heatmaps: Tensor, radius: float, offset: float, power: float 
     """The centre of mass of what is positive near a heatmap's highest cell.
 
     It is exact for a Gaussian that stays, raised to ``power``, at least about half a cell wide; the softmax of such a
-    map would be drawn towards the middle of a cell. A power of 1 is SBR's published decoding, a power of 2 lets small
-    errors far from the peak count for little.
+    map would be drawn towards the middle of a cell. A power of 1 is SBR's published decoding; a power of 2
+    discounts small errors far from the peak.
 
     Args:
         heatmaps: shape ``(B, K, h, w)``.
@@ -133,7 +133,7 @@ class PoseMachine(BackboneLandmarker):
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Squared error of the heatmaps of landmarks and background, mean over maps and over stages alike.
 
-        The target is a Gaussian around each landmark, and for the background what the highest of them leaves to 1. The
+        The target is a Gaussian around each landmark, and for the background 1 less the highest of these. The
         unit is the energy of a Gaussian (π σ²), so that empty heatmaps score about 1 at any resolution. Maps between
         the landmarks' and the background (OpenPose's pupils) are not compared: there is no label for them. If asked
         for, the inter-ocular-normalised L2 of every stage's landmarks is added.
