@@ -117,7 +117,7 @@ def _pretrain(
     )
     supervised = Supervised(method.landmarker, how.learning_rate, weight_decay=how.weight_decay)
     supervised.landmarker_spec = method.landmarker_spec
-    supervised.phase = "pretraining"
+    supervised.phase_name = "pretraining"
     seed_everything(seed, workers=True, verbose=False)
     unfinished = folder / UNFINISHED
     trainer.fit(supervised, datamodule=data, ckpt_path=unfinished if unfinished.exists() else None, weights_only=True)

@@ -1,36 +1,37 @@
 """What the methods share that adapt a pretrained landmarker to unlabelled stylised faces, step by step."""
 
-import math
 from copy import deepcopy
+from functools import cached_property
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch
-from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.augment.selection import require_share
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.methods.base import FaceMethod
+from lightning_modules.training import cosine_decay
 
 LANDMARKER = 0
 """Place of the landmarker's optimizer; a method's further ones come after it."""
 
 
 class Adaptation(FaceMethod):
-    """Base of methods with one Adam over the landmarker: subclasses add ``training_step``.
+    """Base of methods with an Adam over the landmarker: subclasses add ``training_step``.
 
-    The defaults are those of ``face_warping``'s proximal phase, so that methods differ by what they learn from alone.
-    Optimisation is manual: a step calls :meth:`update` once for each optimizer. Discriminators and the like are further
-    optimizers (:meth:`further_optimizers`), at learning rates of their own.
+    The defaults are those of ``face_warping``'s proximal phase, so that methods differ only in what they learn from.
+    Optimisation is manual: a step calls :meth:`update` once for each loss. Discriminators and other networks have
+    further optimizers (:meth:`further_optimizers`), at learning rates of their own.
 
     Args:
         landmarker: the network, pretrained on the source.
         learning_rate: Adam's over the landmarker.
         schedule: ``cosine``: it falls to zero over the run; ``constant``.
-        gradient_clip_norm: longest gradient of the landmarker; None for no limit.
+        gradient_clip_norm: largest norm of the landmarker's gradient; None for no limit.
         return_to_start: how far, in [0, 1], the landmarker goes back towards its start after the last step, along the
             straight line between their weights (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
-            Photos get back more than drawings lose.
+            NME on photos recovers by more than NME on drawings worsens.
 
     Raises:
         ValueError: ``return_to_start`` is not in [0, 1].
@@ -48,19 +49,100 @@ class Adaptation(FaceMethod):
         return_to_start: float = 0.0,
     ) -> None:
         super().__init__(landmarker)
-        if not 0 <= return_to_start <= 1:
-            raise ValueError(f"return_to_start is {return_to_start}; expected a share in [0, 1].")
-        self.return_to_start = return_to_start
-        # In the checkpoints, so that a resumed run has it.
+        self.return_to_start = require_share("return_to_start", return_to_start)
+        # Part of the checkpoints, so that a resumed run returns to the same start.
         self.start = deepcopy(landmarker).requires_grad_(False) if return_to_start > 0 else None
         self.automatic_optimization = False
         self.learning_rate, self.schedule, self.gradient_clip_norm = learning_rate, schedule, gradient_clip_norm
 
+    @property
+    def trained(self) -> Landmarker:
+        """What the landmarker's optimizer moves: the landmarker, unless a method tests another than it trains."""
+        return self.landmarker
+
+    @cached_property
+    def mean_face(self) -> Tensor:
+        """Mean of the source's labels under the plain crop, crop coordinates, shape ``(68, 2)``."""
+        shapes: Tensor = cast(Any, self.trainer).datamodule.source_shapes()
+        return shapes.mean(0).to(next(self.landmarker.parameters()))
+
     def setup(self, stage: str) -> None:
-        """Also keep the start, if it is to be returned to (a resumed run then finds it in its checkpoint)."""
+        """Also keep the start, if the run is to return to it (a resumed run then loads it from its checkpoint)."""
         super().setup(stage)
         if stage == "fit" and self.start is not None:
             self.start.load_state_dict(self.landmarker.state_dict())
+
+    # --- losses -------------------------------------------------------------------------------------------------
+
+    def train_batch_norm(self, train: bool) -> None:
+        """Let batch-norm layers use and update the statistics of their batches (``train``), or keep the stored ones."""
+        for module in self.trained.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(train)
+
+    def supervised_loss(self, photos: FaceBatch) -> Tensor:
+        """The landmarker's own loss on labelled photos, a scalar."""
+        assert photos.landmarks is not None, "the source is labelled"
+        return self.trained.loss(self.trained(photos.images), photos.landmarks)
+
+    def pass_both(
+        self, photos: FaceBatch, faces: Tensor, pseudo: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[LandmarkerOutput, Tensor]:
+        """One forward pass over photos and target faces together, which batch-norm then sees as one batch.
+
+        Args:
+            photos: B labelled crops.
+            faces: target crops, RGB in [0, 1], shape ``(N, 3, S, S)``.
+            pseudo: their pseudo landmarks (crop coordinates, shape ``(N, 68, 2)``) and how much each face counts where
+                a photo counts 1, shape ``(N,)``; None to learn from photos only.
+
+        Returns:
+            The output for the photos, then the target faces. And the landmarker's own loss, a scalar (eq. 5): the mean
+            over the photos, plus the weighted sum over the target faces divided by B.
+        """
+        assert photos.landmarks is not None, "the source is labelled"
+        labels = photos.landmarks
+        # Without pseudo landmarks the target faces need some to be compared with; they have weight 0.
+        target, weights = pseudo or (labels[:1].expand(len(faces), -1, -1), labels.new_zeros(len(faces)))
+        output: LandmarkerOutput = self.trained(torch.cat([photos.images, faces]))
+        weights = torch.cat([weights.new_ones(len(photos)), weights])
+        loss = self.trained.loss(output, torch.cat([labels, target]), weights)
+        # The landmarker's loss is a weighted mean over all faces.
+        return output, loss * (weights.sum() / len(photos))
+
+    # --- optimizers ---------------------------------------------------------------------------------------------
+
+    @property
+    def decay(self) -> float:
+        """What the schedule multiplies learning rates by at this step."""
+        return cosine_decay(self.progress) if self.schedule == "cosine" else 1.0
+
+    def learning_rate_of(self, place: int) -> float:
+        """The landmarker's learning rate at this step."""
+        return self.learning_rate * self.decay
+
+    def clipped(self, place: int) -> list[nn.Module]:
+        """Networks whose gradients are clipped, each by itself, before the optimizer in that place steps."""
+        return [self.trained] if place == LANDMARKER else []
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip gradients: under manual optimisation Lightning does not."""
+        if self.gradient_clip_norm is None:
+            return
+        places = [place for place, other in enumerate(self._optimizers()) if other.optimizer is optimizer]
+        for network in (network for place in places for network in self.clipped(place)):
+            nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip_norm)
+
+    def further_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Those of networks other than the landmarker, from place 1 on."""
+        return []
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam over the landmarker, then the further ones."""
+        adam = torch.optim.Adam(self.trained.parameters(), lr=self.learning_rate)
+        return [adam, *self.further_optimizers()]
+
+    # --- the end of a run ---------------------------------------------------------------------------------------
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Settle after the last step, before the landmarker is validated and saved."""
@@ -80,62 +162,7 @@ class Adaptation(FaceMethod):
             if mine.is_floating_point():  # not batch-norm's count of batches
                 mine.lerp_(first, self.return_to_start)
 
-    def supervised_loss(self, photos: FaceBatch) -> Tensor:
-        """The landmarker's own loss on labelled photos, a scalar."""
-        assert photos.landmarks is not None, "the source is labelled"
-        return self.trained.loss(self.trained(photos.images), photos.landmarks)
-
-    @property
-    def decay(self) -> float:
-        """What the schedule multiplies learning rates by at this step."""
-        return cosine_decay(self.progress) if self.schedule == "cosine" else 1.0
-
-    def learning_rate_of(self, which: int) -> float:
-        """The current learning rate of the optimizer in that place."""
-        return self.learning_rate * self.decay
-
-    def update(self, loss: Tensor, *which: int) -> None:
-        """One step of an optimizer, or several, down the gradient of ``loss``; only their parameters move.
-
-        What other networks on the graph are left with as gradients is cleared by their own next update.
-
-        Args:
-            loss: a scalar.
-            which: places of the optimizers; the landmarker's if none is named.
-        """
-        chosen = {place: self._optimizers()[place] for place in which or (LANDMARKER,)}
-        for place, optimizer in chosen.items():
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate_of(place)
-            optimizer.zero_grad()
-        self.manual_backward(loss)
-        for optimizer in chosen.values():
-            optimizer.step()
-
-    def _optimizers(self) -> list[LightningOptimizer]:
-        optimizers = self.optimizers()
-        return cast(list[LightningOptimizer], optimizers if isinstance(optimizers, list) else [optimizers])
-
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Clip the landmarker's gradient (Lightning leaves this to manual optimisation)."""
-        if self.gradient_clip_norm is not None and optimizer is self._optimizers()[LANDMARKER].optimizer:
-            nn.utils.clip_grad_norm_(self.trained.parameters(), self.gradient_clip_norm)
-
-    def further_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Those of networks other than the landmarker, from place 1 on."""
-        return []
-
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam over the landmarker, then the further ones."""
-        adam = torch.optim.Adam(self.trained.parameters(), lr=self.learning_rate)
-        return [adam, *self.further_optimizers()]
-
 
 def weights_of(landmarker: Landmarker) -> list[Tensor]:
-    """Parameters and buffers, always in the same order."""
+    """Parameters, then buffers, always in the same order."""
     return [*landmarker.parameters(), *landmarker.buffers()]
-
-
-def cosine_decay(progress: float) -> float:
-    """From 1 at the beginning of a run to 0 at its end, along half a cosine."""
-    return 0.5 * (1 + math.cos(math.pi * progress))

@@ -24,7 +24,7 @@ class RankReport(Callback):
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         method: Any = pl_module
-        pseudo = getattr(method, "pseudo", None)
+        pseudo = getattr(getattr(method, "pseudo", None), "current", None)
         report = {
             "weights": _hash(method.landmarker.state_dict()),
             "parameters": _hash(dict(method.named_parameters())),

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from datamodules.faces import FaceBatch
 from lightning_modules.augment.exaggeration import Exaggeration
-from lightning_modules.augment.stylization import Look, Stylization, landmarks_of
+from lightning_modules.augment.stylization import Look, Stylization
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
+from lightning_modules.methods.stylize import landmarks_of
 from tests.lightning_modules.augment.test_exaggeration import SIZE, centroids, dots
 from tests.lightning_modules.methods.small import LinearLandmarker, face_batch, shapes, smooth_images
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from callbacks.weight_average import WeightAverage
 from datamodules.faces import TrainBatch
-from lightning_modules.methods.adaptation import Adaptation, cosine_decay
+from lightning_modules.methods.adaptation import Adaptation
+from lightning_modules.training import cosine_decay
 from tests.lightning_modules.methods.running import STEPS, Watch, fit, setting
 from tests.lightning_modules.methods.small import LinearLandmarker
 

@@ -57,7 +57,7 @@ def test_a_step_takes_both_losses_in_turn(monkeypatch: Any) -> None:
     (landmarkers, where), (discriminators, there) = steps
     assert (where, there) == ((), (1,))
 
-    output, supervised = method.pass_both(batch.source, batch.target)
+    output, supervised = method.pass_both(batch.source, batch.target.images)
     first, last = method.discriminators
     photos, drawings = output.stages[:4], output.stages[4:]
     deceiving = 0.2 * F.softplus(-first(drawings[:, 0])).mean() + 0.7 * F.softplus(-last(drawings[:, 1])).mean()

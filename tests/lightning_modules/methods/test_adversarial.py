@@ -5,8 +5,9 @@ import torch
 
 from lightning_modules.landmarkers import Landmarker
 from lightning_modules.landmarkers.base import evaluating
-from lightning_modules.methods.adversarial import Adversarial, feature_channels, stage_count
-from lightning_modules.methods.revgrad import RevGrad
+from lightning_modules.methods.adaptation import Adaptation
+from lightning_modules.methods.adaptsegnet import stage_count
+from lightning_modules.methods.revgrad import RevGrad, feature_channels
 from tests.lightning_modules.landmarkers.training import configured
 from tests.lightning_modules.methods.adversaries import TwoStages, pair_batch
 from tests.lightning_modules.methods.small import LinearLandmarker
@@ -33,8 +34,8 @@ def test_landmarkers_hand_out_their_shared_features(name: str) -> None:
 
 def test_the_loss_counts_photos_alone_and_batch_norm_sees_both() -> None:
     batch = pair_batch(4)
-    method = Adversarial(TwoStages()).train()
-    output, loss = method.pass_both(batch.source, batch.target)
+    method = Adaptation(TwoStages()).train()
+    output, loss = method.pass_both(batch.source, batch.target.images)
     assert output.stages.shape == (8, 2, 68, 2)
     both = torch.cat([batch.source.images, batch.target.images])
     torch.testing.assert_close(method.landmarker.norm.running_mean, 0.1 * both.mean((0, 2, 3)))

