@@ -30,7 +30,8 @@ class TrainingModule(LightningModule):
     def progress(self) -> float:
         """Share of the run that is done, in [0, 1]: from the number of steps alone, so resuming needs no scheduler."""
         total = self.trainer.num_training_batches * (self.trainer.max_epochs or 1)
-        return min(1.0, steps_done(self.trainer) / total)
+        of_epochs, of_steps = steps_done(self.trainer) / total, self.trainer.global_step / self.trainer.max_steps
+        return min(1.0, max(of_epochs, of_steps))
 
     def learning_rate_of(self, place: int) -> float:
         """The learning rate of the optimizer in that place at the current step."""

@@ -5,7 +5,11 @@ from functools import cached_property
 from typing import Any, Literal, cast
 
 import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
+from typing_extensions import override
 
 from datamodules.faces import FaceBatch
 from lightning_modules.augment.selection import require_share
@@ -144,10 +148,9 @@ class Adaptation(FaceMethod):
 
     # --- the end of a run ---------------------------------------------------------------------------------------
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Settle after the last step, before the landmarker is validated and saved."""
-        if self.progress >= 1:
-            self.settle(self.landmarker)
+    def configure_callbacks(self) -> list[Callback]:
+        """What returns to the start, where that is asked for."""
+        return [] if self.start is None else [ReturnToStart()]
 
     @torch.no_grad()
     def settle(self, landmarker: Landmarker) -> None:
@@ -156,11 +159,57 @@ class Adaptation(FaceMethod):
         Args:
             landmarker: that of this method, or an average of it over the steps; changed in place.
         """
-        if self.start is None:
-            return
+        assert self.start is not None, "return_to_start is above 0"
         for mine, first in zip(weights_of(landmarker), weights_of(self.start), strict=True):
             if mine.is_floating_point():  # not batch-norm's count of batches
                 mine.lerp_(first, self.return_to_start)
+
+
+class ReturnToStart(Callback):
+    """Settles an :class:`Adaptation` once, when its run ends: after the last step or earlier.
+
+    Earlier is when ``max_steps``, ``max_time`` or another callback stops the run, or Ctrl-C does. Where a checkpoint is
+    written then, it holds the settled landmarker, and a run resumed from it goes on from that. An average of the
+    weights (``WeightAveraging``) is settled as well.
+    """
+
+    def __init__(self) -> None:
+        self.settled = False
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.settled = False
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Lightning calls this after a Timer's hook and before validation and a ModelCheckpoint's.
+        if cast(Adaptation, pl_module).progress >= 1 or _stops(trainer):
+            self._settle(trainer, cast(Adaptation, pl_module))
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if _stops(trainer):
+            self._settle(trainer, cast(Adaptation, pl_module))
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt) and trainer.state.fn == TrainerFn.FITTING:
+            self._settle(trainer, cast(Adaptation, pl_module))
+
+    def _settle(self, trainer: Trainer, method: Adaptation) -> None:
+        if self.settled:
+            return
+        self.settled = True
+        averages = [c._average_model for c in cast(Any, trainer).callbacks if isinstance(c, WeightAveraging)]
+        for module in (method, *(average.module for average in averages if average is not None)):
+            method.settle(cast(Adaptation, module).landmarker)
+
+
+def _stops(trainer: Trainer) -> bool:
+    """Whether a run was told to stop, and has the steps and epochs it needs at least."""
+    return trainer.should_stop and trainer.fit_loop._can_stop_early
 
 
 def weights_of(landmarker: Landmarker) -> list[Tensor]:

@@ -143,8 +143,8 @@ class BDL(AdaptSegNet):
         return epoch - within % self.rounds.renew if phase == "self_training" else None
 
     def configure_callbacks(self) -> list[Callback]:
-        """What finds and saves the pseudo landmarks."""
-        return [self.pseudo]
+        """Also what finds and saves the pseudo landmarks."""
+        return [*super().configure_callbacks(), self.pseudo]
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
         """A step of each of the networks that learn in the current phase."""

@@ -118,8 +118,8 @@ class FaceWarping(Adaptation):
         return None if self.phase_of(epoch) == "warper" else epoch // self._cycle
 
     def configure_callbacks(self) -> list[Callback]:
-        """What finds and saves the pseudo landmarks."""
-        return [self.pseudo]
+        """Also what finds and saves the pseudo landmarks."""
+        return [*super().configure_callbacks(), self.pseudo]
 
     @property
     def gamma(self) -> list[nn.Parameter]:

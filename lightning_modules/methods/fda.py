@@ -78,8 +78,8 @@ class FDA(Adaptation):
         return 0 if self.phase_of(epoch) == "pseudo" else None
 
     def configure_callbacks(self) -> list[Callback]:
-        """What finds and saves the pseudo landmarks."""
-        return [self.pseudo]
+        """Also what finds and saves the pseudo landmarks."""
+        return [*super().configure_callbacks(), self.pseudo]
 
     @property
     def landmarkers(self) -> list[Landmarker]:

@@ -24,7 +24,9 @@ def setting() -> SettingDataModule:
     )
 
 
-def fit(method: FaceMethod, root: Path, epochs: int, *callbacks: Callback, resume: Path | None = None) -> Trainer:
+def fit(
+    method: FaceMethod, root: Path, epochs: int, *callbacks: Callback, resume: Path | None = None, **options: Any
+) -> Trainer:
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -36,9 +38,15 @@ def fit(method: FaceMethod, root: Path, epochs: int, *callbacks: Callback, resum
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        **options,
     )
     trainer.fit(method, datamodule=setting(), ckpt_path=resume, weights_only=True)
     return trainer
+
+
+def last_checkpoint(folder: Path, **options: Any) -> ModelCheckpoint:
+    """Writes ``folder/last.ckpt`` after every epoch."""
+    return ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False, **options)
 
 
 def weights(method: LightningModule) -> torch.Tensor:

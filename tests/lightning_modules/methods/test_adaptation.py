@@ -1,18 +1,22 @@
 """What adapting methods share: updates of one optimizer at a time, their learning rates and clipping."""
 
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from torch import nn
 
 from callbacks.weight_average import WeightAverage
 from datamodules.faces import TrainBatch
+from datamodules.setting import steps_done
 from lightning_modules.methods.adaptation import Adaptation
 from lightning_modules.training import cosine_decay
-from tests.lightning_modules.methods.running import STEPS, Watch, fit, setting
+from tests.lightning_modules.methods.running import STEPS, Watch, fit, last_checkpoint, setting
 from tests.lightning_modules.methods.small import LinearLandmarker
 
 
@@ -68,20 +72,48 @@ def test_the_decay() -> None:
     assert [cosine_decay(p) for p in (0, 1 / 3, 1 / 2, 1)] == pytest.approx([1, 0.75, 0.5, 0])
 
 
-def _adapted(folder: Path, back: float, average: bool = False) -> tuple[Adaptation, dict[str, torch.Tensor]]:
-    """A method after two epochs, and the landmarker that its last checkpoint would hold."""
+class _Interrupt(Callback):
+    """Ctrl-C before the fourth step."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if steps_done(trainer) == 3:
+            raise KeyboardInterrupt
+
+
+def _saved(folder: Path, end: str, back: float, average: bool) -> tuple[Adaptation, dict[str, torch.Tensor]]:
+    """A method after a run of two epochs, or of three steps, and the landmarker in its last checkpoint."""
     torch.manual_seed(0)
     method = _WithCritic(return_to_start=back, learning_rate=0.01)
-    fit(method, folder, 2, *([WeightAverage(decay=0.5)] if average else []))
-    return method, {name: value.clone() for name, value in method.landmarker.state_dict().items()}
+    callbacks = [*([WeightAverage(decay=0.5)] if average else []), last_checkpoint(folder, save_on_exception=True)]
+    if end == "Ctrl-C":
+        handler = signal.getsignal(signal.SIGINT)
+        with pytest.raises(SystemExit):
+            fit(method, folder, 2, _Interrupt(), *callbacks)
+        signal.signal(signal.SIGINT, handler)
+    else:
+        # Lightning counts the steps of both optimizers.
+        limits: dict[str, Any] = {"max_steps": {"max_steps": 6}, "max_time": {"max_time": {"hours": 1}}}
+        trainer = fit(method, folder, 2, *callbacks, **limits.get(end, {}))
+        assert steps_done(trainer) == (4 if end == "max_epochs" else 3)
+    state = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    prefix = "landmarker."
+    return method, {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 @pytest.mark.parametrize("average", [False, True])
-def test_part_of_the_way_back_to_the_start(average: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["max_epochs", "max_steps", "max_time", "Ctrl-C"])
+def test_part_of_the_way_back_to_the_start(
+    end: str, average: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The line between the start's weights and those of the same run without a way back, buffers included."""
+
+    def stop_after_three(timer: Timer, trainer: Trainer) -> None:
+        trainer.should_stop = steps_done(trainer) == 3
+
+    monkeypatch.setattr(Timer, "_check_time_remaining", stop_after_three)
     start = LinearLandmarker().state_dict()
-    _, there = _adapted(tmp_path / "there", 0.0, average)
-    method, back = _adapted(tmp_path / "back", 0.25, average)
+    _, there = _saved(tmp_path / "there", end, 0.0, average)
+    method, back = _saved(tmp_path / "back", end, 0.25, average)
     assert (there["linear.weight"] - start["linear.weight"]).abs().max() > 0.01
     assert (there["norm.running_mean"] - start["norm.running_mean"]).abs().max() > 0.01
     for name, value in back.items():
