@@ -1,4 +1,4 @@
-"""Changing a share of a batch and leaving the rest."""
+"""Changing some images of a batch, drawn at random, and leaving the rest."""
 
 from collections.abc import Callable
 
@@ -18,8 +18,11 @@ def require_share(name: str, share: float) -> float:
 
 
 def select(share: float, count: int) -> Tensor:
-    """Which of ``count`` images to change: the first ``share`` of them, rounded; bool, shape ``(count,)``."""
-    return torch.arange(count) < round(share * count)
+    """Which of ``count`` images to change: each with probability ``share``; bool, shape ``(count,)``.
+
+    Drawn from torch's global generator on the CPU, so that no device has to be waited for.
+    """
+    return torch.rand(count) < share
 
 
 def change_selected(selected: Tensor, values: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:

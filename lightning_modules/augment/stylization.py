@@ -55,15 +55,12 @@ class Look:
     beta: Range = (0.01, 0.05)
 
     def __post_init__(self) -> None:
-        media = (self.painting, self.poster, self.cartoon, self.ink, self.pencil)
-        for value in (*media, self.clarity, self.colours, self.amplitude):
-            if not 0 <= value <= 1:
-                raise ValueError(f"a probability of the look is {value}; expected one in [0, 1].")
-        if sum(media) > 1 + 1e-9:
-            raise ValueError(
-                f"painting, poster, cartoon, ink and pencil add up to {sum(media):g}; a photo is drawn in one of them, "
-                "so at most 1."
-            )
+        media = ("painting", "poster", "cartoon", "ink", "pencil")
+        total = sum(require_share(name, getattr(self, name)) for name in media)
+        for name in ("clarity", "colours", "amplitude"):
+            require_share(name, getattr(self, name))
+        if total > 1 + 1e-9:
+            raise ValueError(f"{', '.join(media)} add up to {total:g}; expected at most 1: a photo is drawn in one.")
 
     def __call__(self, photos: Tensor, drawings: Tensor) -> Tensor:
         """Change how photos look; no pixel moves.
@@ -79,11 +76,11 @@ class Look:
             images, drawings = photos.float().clamp(0, 1), drawings.float()
             count, side = len(images), images.shape[-1]
             reach, strength = side * _drawn((0.02, 0.06)), _drawn((0.3, 1.2))
-            images = change_selected(_chosen(self.clarity, count), images, lambda x: clarity(x, reach, strength))
+            images = change_selected(select(self.clarity, count), images, lambda x: clarity(x, reach, strength))
             images = self._draw_in_media(images)
-            taken = _chosen(self.colours, count)
+            taken = select(self.colours, count)
             images = change_selected(taken, images, lambda x: match_colours(x, drawings[taken]))
-            swapped, beta = _chosen(self.amplitude, count), _drawn(self.beta)
+            swapped, beta = select(self.amplitude, count), _drawn(self.beta)
             images = change_selected(swapped, images, lambda x: swap_amplitude(x, drawings[swapped], beta).clamp(0, 1))
             return images.to(photos.dtype)
 
@@ -112,7 +109,7 @@ class Stylization:
     Args:
         exaggeration: how photos are warped; None leaves their geometry.
         look: how photos are made to look drawn; None leaves their pixels.
-        share: of each batch's photos. The others stay as they are: photos are still to be understood as well.
+        share: probability that a photo is stylised; the others stay as they are, so that photos are learned too.
 
     Raises:
         ValueError: the share is out of [0, 1].
@@ -151,10 +148,6 @@ class Stylization:
 
 
 def _drawn(bounds: Range) -> float:
-    """Uniform, from torch's global generator on the CPU, so that no device is waited for."""
+    """A number drawn uniformly from torch's global generator on the CPU, so that no device has to be waited for."""
     low, high = bounds
     return low + (high - low) * float(torch.rand(()))
-
-
-def _chosen(share: float, count: int) -> Tensor:
-    return torch.rand(count) < share

@@ -88,7 +88,7 @@ class BDL(AdaptSegNet):
         landmarker: the network, pretrained on the source: M of the first round.
         translator: its networks (the command line trains them first).
         rounds: which epoch does what.
-        translated_share: share of each batch's photos that are translated (the paper: all).
+        translated_share: probability that a photo is translated (the paper: 1).
         keep: share of target faces whose pseudo landmarks are trained on.
         pseudo_weight: of the loss on these.
         perceptual_weight: of what the landmarker sees in a translated face.

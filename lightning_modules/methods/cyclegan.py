@@ -20,7 +20,7 @@ class CycleGAN(Adaptation):
     Args:
         landmarker: the network, pretrained on the source.
         translator: its networks (the command line trains them).
-        translated_share: share of each batch's photos that are translated.
+        translated_share: probability that a photo is translated.
         options: learning rate, schedule and clipping, see :class:`Adaptation`.
 
     Raises:
@@ -64,5 +64,5 @@ class CycleGAN(Adaptation):
 
 @torch.no_grad()
 def translated(photos: FaceBatch, translator: Translator, share: float) -> FaceBatch:
-    """A batch with a share of its photos in the target's style; labels stay where they are, as pixels do not move."""
+    """A batch with each photo, with probability ``share``, in the target's style; labels stay where they are."""
     return replace(photos, images=change_selected(select(share, len(photos)), photos.images, translator.to_target))

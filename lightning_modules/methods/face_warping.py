@@ -47,7 +47,7 @@ class FaceWarping(Adaptation):
         pseudo_weight: of the loss on pseudo landmarks.
         exaggeration: how photos are warped to stylised shapes for the proximal phase; None to train on plain photos
             only (the paper).
-        exaggerated_share: share of each proximal batch's photos that are so warped.
+        exaggerated_share: probability that a photo of a proximal batch is warped so.
         mirror_average: take pseudo landmarks from the crop and its mirror image.
         keep: share of target faces whose pseudo landmarks are trained on, by agreement under mirroring.
         freeze_batch_norm: keep batch-norm statistics fixed in warper steps.

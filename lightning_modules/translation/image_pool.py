@@ -1,4 +1,4 @@
-"""A pool of earlier translated images for a discriminator to learn from (Shrivastava et al., CVPR 2017, section 2.3)."""
+"""Earlier translated images for a discriminator to learn from too (Shrivastava et al., CVPR 2017, section 2.3)."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ class ImagePool(nn.Module):
         self.images: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``(B, 3, S, S)`` without gradient, each as given or exchanged for a stored one, whose place it takes."""
+        """Images ``(B, 3, S, S)`` without gradient, each as given or exchanged for a stored one."""
         return torch.stack([self._exchanged(image) for image in images.detach()]) if self.size else images.detach()
 
     def _exchanged(self, image: Tensor) -> Tensor:
