@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
 
 class RankReport(Callback):
-    """Each process writes, under the run's folder, hashes of what it has learned, and its figures.
+    """Each process writes, under the run's folder, hashes of what it has learned, its scores, and the last step's seed.
 
     Args:
         folder: under the run's folder.
@@ -32,6 +33,7 @@ class RankReport(Callback):
             "pseudo_faces": 0 if pseudo is None else len(pseudo.landmarks),
             "optimizers": [_hash(o.state_dict()["state"]) for o in trainer.optimizers],
             "figures": method.scores,
+            "seed": torch.initial_seed(),
         }
         folder = Path(trainer.default_root_dir) / self.folder
         folder.mkdir(exist_ok=True)
