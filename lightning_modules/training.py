@@ -1,13 +1,17 @@
 """What is trained here has in common: how far its run is, schedules, and optimizer steps taken by hand."""
 
 import math
-from typing import cast
+from typing import Any, cast
 
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from datamodules.setting import steps_done
+
+UNBOUNDED = -1
+"""What Lightning's ``max_epochs`` and ``max_steps`` are where they do not bound a run."""
 
 
 class TrainingModule(LightningModule):
@@ -20,6 +24,7 @@ class TrainingModule(LightningModule):
 
     phase_name = "train"
     """What :attr:`phase` is where all epochs do the same."""
+    _share_of_time = 0.0
 
     @property
     def phase(self) -> str:
@@ -28,10 +33,39 @@ class TrainingModule(LightningModule):
 
     @property
     def progress(self) -> float:
-        """Share of the run that is done, in [0, 1]: from the number of steps alone, so resuming needs no scheduler."""
-        total = self.trainer.num_training_batches * (self.trainer.max_epochs or 1)
-        of_epochs, of_steps = steps_done(self.trainer) / total, self.trainer.global_step / self.trainer.max_steps
-        return min(1.0, max(of_epochs, of_steps))
+        """Share of the run that is done, in [0, 1].
+
+        Where ``max_epochs`` or ``max_steps`` bounds the run it comes from the number of steps alone (of two bounds, the
+        one that is reached first), so that resuming needs no scheduler. Else it is the share of ``max_time``.
+        """
+        trainer, shares = self.trainer, []
+        if trainer.max_epochs != UNBOUNDED:
+            shares.append(steps_done(trainer) / (trainer.num_training_batches * (trainer.max_epochs or 1)))
+        if trainer.max_steps != UNBOUNDED:
+            shares.append(trainer.global_step / trainer.max_steps)
+        return min(1.0, max(shares, default=self._share_of_time))
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Refuse what cannot be trained, before anything is.
+
+        Raises:
+            ValueError: nothing bounds the run.
+        """
+        if trainer.max_epochs == trainer.max_steps == UNBOUNDED and _timer(trainer) is None:
+            raise ValueError("the run has no end; give trainer.max_epochs, trainer.max_steps or trainer.max_time.")
+
+    def setup(self, stage: str) -> None:
+        """Check the trainer before fitting, see :meth:`check_trainer`."""
+        if stage == "fit":
+            self.check_trainer(self.trainer)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Read the clock once a step, the same for all processes, where nothing but time bounds the run."""
+        timer = _timer(self.trainer)
+        if timer is not None and self.trainer.max_epochs == self.trainer.max_steps == UNBOUNDED:
+            elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
+            share = elapsed / max(elapsed + (remaining or 0.0), 1e-9)
+            self._share_of_time = self.trainer.strategy.broadcast(share)
 
     def learning_rate_of(self, place: int) -> float:
         """The learning rate of the optimizer in that place at the current step."""
@@ -58,6 +92,12 @@ class TrainingModule(LightningModule):
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
         return cast(list[LightningOptimizer], optimizers if isinstance(optimizers, list) else [optimizers])
+
+
+def _timer(trainer: Trainer) -> Timer | None:
+    """What ends the run after ``max_time``, if anything does."""
+    timers = (callback for callback in cast(Any, trainer).callbacks if isinstance(callback, Timer))
+    return next((timer for timer in timers if timer.time_remaining() is not None), None)
 
 
 def cosine_decay(progress: float) -> float:

@@ -93,7 +93,8 @@ class FaceMethod(TrainingModule):
         return self.landmarker(images).landmarks  # type: ignore[no-any-return]
 
     def setup(self, stage: str) -> None:
-        """Make the errors of every test set."""
+        """Check the trainer, and make the errors of every test set."""
+        super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         sets = cast(list[_TestSet], getattr(data, "test_sets", []))
         self._errors = nn.ModuleList(SetErrors(test.subsets) for test in sets)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
-from lightning import Callback
+from lightning import Callback, Trainer
 from torch import Tensor, nn
 
 from datamodules.faces import TrainBatch
@@ -14,6 +14,7 @@ from lightning_modules.augment.amplitude import swap_amplitude
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.methods.adaptation import LANDMARKER, Adaptation
 from lightning_modules.methods.pseudo import PseudoLandmarkStore
+from lightning_modules.training import UNBOUNDED
 
 Phase = Literal["bands", "pseudo"]
 
@@ -63,6 +64,16 @@ class FDA(Adaptation):
         self.bands, self.band_share = tuple(bands), band_share
         self.pseudo, self.pseudo_weight = PseudoLandmarkStore(keep=keep, finder=BandMean.of), pseudo_weight
         self.others = nn.ModuleList(deepcopy(landmarker) for _ in self.bands[1:])
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Also refuse a run without a number of epochs.
+
+        Raises:
+            ValueError: see :meth:`TrainingModule.check_trainer`; or ``max_epochs`` does not bound the run.
+        """
+        super().check_trainer(trainer)
+        if trainer.max_epochs == UNBOUNDED:
+            raise ValueError("FDA's first part is a share of the epochs (band_share); give trainer.max_epochs.")
 
     @property
     def phase(self) -> Phase:

@@ -2,6 +2,7 @@
 
 import math
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from callbacks.weight_average import WeightAverage
 from datamodules.faces import TrainBatch
 from datamodules.setting import steps_done
+from lightning_modules.methods import FDA, FaceMethod, Supervised
 from lightning_modules.methods.adaptation import Adaptation
 from lightning_modules.training import cosine_decay
 from tests.lightning_modules.methods.running import STEPS, Watch, fit, last_checkpoint, setting
@@ -56,8 +58,43 @@ def test_each_update_moves_its_own_network(tmp_path: Path) -> None:
     assert not any(torch.equal(p, q) for p, q in zip(critic, method.critic.parameters(), strict=True))
     assert not all(torch.equal(p, q) for p, q in zip(landmarker, method.landmarker.parameters(), strict=True))
     assert method.longest == pytest.approx(0.5, rel=1e-4)
-    total = 2 * STEPS
-    assert rates.seen == pytest.approx([3e-4 * (1 + math.cos(math.pi * k / total)) / 2 for k in range(total)])
+    assert rates.seen == pytest.approx([3e-4 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(2 * STEPS)])
+
+
+class _Hours(Callback):
+    """Each step takes a quarter of an hour."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hours = 0.0
+        monkeypatch.setattr(Timer, "time_elapsed", lambda timer, stage=None: 3600 * self.hours)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.hours += 0.25
+
+
+@pytest.mark.parametrize(
+    ("epochs", "bounds"),
+    # Lightning counts the steps of both optimizers.
+    [(2, {}), (-1, {"max_steps": 8}), (9, {"max_steps": 8}), (2, {"max_steps": 90}), (-1, {"max_time": {"hours": 1}})],
+)
+def test_the_schedule_ends_with_the_run_whatever_bounds_it(
+    epochs: int, bounds: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates, hours = Watch(lambda m: m._optimizers()[0].param_groups[0]["lr"]), _Hours(monkeypatch)
+    fit(_WithCritic(), tmp_path, epochs, hours, rates, **bounds)
+    assert rates.seen == pytest.approx([3e-4 * cosine_decay(k / 4) for k in range(4)])
+
+
+@pytest.mark.parametrize("method", [_WithCritic, lambda: Supervised(LinearLandmarker())])
+def test_a_run_without_an_end_is_refused(method: Callable[[], FaceMethod], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="max_epochs"):
+        fit(method(), tmp_path, -1)
+
+
+def test_methods_that_count_epochs_or_steps_refuse_a_run_bounded_by_time(tmp_path: Path) -> None:
+    for method in (FDA(LinearLandmarker()), Supervised(LinearLandmarker())):
+        with pytest.raises(ValueError, match="max_epochs"):
+            fit(method, tmp_path, -1, max_time={"hours": 1})
 
 
 def test_a_constant_rate_and_no_clipping(tmp_path: Path) -> None:
@@ -66,10 +103,6 @@ def test_a_constant_rate_and_no_clipping(tmp_path: Path) -> None:
     fit(method, tmp_path, 1, rates)
     assert rates.seen == [1e-4] * STEPS
     assert method.longest > 1
-
-
-def test_the_decay() -> None:
-    assert [cosine_decay(p) for p in (0, 1 / 3, 1 / 2, 1)] == pytest.approx([1, 0.75, 0.5, 0])
 
 
 class _Interrupt(Callback):
