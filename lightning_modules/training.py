@@ -49,10 +49,18 @@ class TrainingModule(LightningModule):
         """Refuse what cannot be trained, before anything is.
 
         Raises:
-            ValueError: nothing bounds the run.
+            ValueError: nothing bounds the run, or half precision meets several optimizers, whose gradients have one
+                scale between them while each step may change it.
         """
         if trainer.max_epochs == trainer.max_steps == UNBOUNDED and _timer(trainer) is None:
             raise ValueError("the run has no end; give trainer.max_epochs, trainer.max_steps or trainer.max_time.")
+        if trainer.precision in ("16-mixed", "16-true") and not self.automatic_optimization:
+            optimizers = self.configure_optimizers()
+            if isinstance(optimizers, list) and len(optimizers) > 1:
+                raise ValueError(
+                    f"{type(self).__name__} has {len(optimizers)} optimizers, which trainer.precision "
+                    f"{trainer.precision} cannot train together; give trainer.precision=bf16-mixed."
+                )
 
     def setup(self, stage: str) -> None:
         """Check the trainer before fitting, see :meth:`check_trainer`."""

@@ -4,6 +4,7 @@ import math
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from torch import nn
 from callbacks.weight_average import WeightAverage
 from datamodules.faces import TrainBatch
 from datamodules.setting import steps_done
-from lightning_modules.methods import FDA, FaceMethod, Supervised
+from lightning_modules.methods import FDA, FaceMethod, FaceWarping, Stylize, Supervised
 from lightning_modules.methods.adaptation import Adaptation
 from lightning_modules.training import cosine_decay
 from tests.lightning_modules.methods.running import STEPS, Watch, fit, last_checkpoint, setting
@@ -95,6 +96,15 @@ def test_methods_that_count_epochs_or_steps_refuse_a_run_bounded_by_time(tmp_pat
     for method in (FDA(LinearLandmarker()), Supervised(LinearLandmarker())):
         with pytest.raises(ValueError, match="max_epochs"):
             fit(method, tmp_path, -1, max_time={"hours": 1})
+
+
+def test_half_precision_is_refused_where_optimizers_would_share_its_scale(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bf16-mixed"):
+        fit(_WithCritic(), tmp_path, 1, precision="16-true")
+    mixed: Any = SimpleNamespace(precision="16-mixed", max_epochs=1, max_steps=-1)
+    with pytest.raises(ValueError, match="bf16-mixed"):
+        FaceWarping(LinearLandmarker()).check_trainer(mixed)
+    Stylize(LinearLandmarker()).check_trainer(mixed)
 
 
 def test_a_constant_rate_and_no_clipping(tmp_path: Path) -> None:
