@@ -19,6 +19,7 @@ from datamodules.setting import steps_done
 from lightning_modules.methods import FDA, FaceMethod, FaceWarping, Stylize, Supervised
 from lightning_modules.methods.adaptation import Adaptation
 from lightning_modules.training import cosine_decay
+from tests.lightning_modules.methods.adversaries import TwoStages, pair_batch
 from tests.lightning_modules.methods.running import STEPS, Watch, fit, last_checkpoint, setting
 from tests.lightning_modules.methods.small import LinearLandmarker
 
@@ -176,7 +177,12 @@ def test_it_is_validated_after_its_return(tmp_path: Path) -> None:
     assert there.average_nme != pytest.approx(start.average_nme, rel=1e-2)
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.5])
-def test_a_way_back_that_cannot_be(share: float) -> None:
-    with pytest.raises(ValueError, match="return_to_start is"):
-        _WithCritic(return_to_start=share)
+def test_the_loss_counts_photos_alone_and_batch_norm_sees_both() -> None:
+    batch = pair_batch(4)
+    method = Adaptation(TwoStages()).train()
+    output, loss = method.pass_both(batch.source, batch.target.images)
+    assert output.stages.shape == (8, 2, 68, 2)
+    both = torch.cat([batch.source.images, batch.target.images])
+    torch.testing.assert_close(method.landmarker.norm.running_mean, 0.1 * both.mean((0, 2, 3)))
+    errors = (output.stages[:4] - batch.source.landmarks[:, None]).norm(dim=-1)
+    torch.testing.assert_close(loss, errors.mean())

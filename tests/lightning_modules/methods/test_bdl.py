@@ -1,4 +1,4 @@
-"""Bidirectional learning: what each phase teaches whom, the perceptual terms, and that runs resume exactly."""
+"""Bidirectional learning: what each phase teaches whom, the perceptual terms, and which epoch does what."""
 
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ from tests.lightning_modules.methods.adversaries import (
     descend,
     pair_batch,
     stand_in_batch,
-    whole_and_resumed,
 )
-from tests.lightning_modules.methods.running import STEPS, Watch, fit, weights
+from tests.lightning_modules.methods.running import STEPS, Watch, fit
 from tests.lightning_modules.methods.small import shapes, silent
 
 EACH_ONCE = Rounds(count=1, translation=1, adaptation=1, self_training=1, renew=1)
@@ -55,8 +54,6 @@ def test_the_published_settings_are_the_defaults() -> None:
     assert (method.rounds.count, method.translation_batch, method.translated_share) == (2, 1, 1.0)
     told = [(adam.defaults["lr"], adam.defaults["betas"]) for adam in method.further_optimizers()]
     assert told == [(1e-4, (0.9, 0.99)), (2e-4, (0.5, 0.999)), (2e-4, (0.5, 0.999))]
-    with pytest.raises(ValueError, match="translated_share is -1"):
-        make(translated_share=-1)
 
 
 def test_each_phase_moves_its_own_networks(tmp_path: Path) -> None:
@@ -205,11 +202,27 @@ def test_self_training_adds_the_confident_faces(monkeypatch: Any) -> None:
     torch.testing.assert_close(steps[0][0], expected)
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # that is what resuming means
-@pytest.mark.parametrize("cut", [1, 2, 3])
-def test_a_resumed_run_ends_where_a_whole_one_does(tmp_path: Path, cut: int) -> None:
-    """Cut within translation, before adaptation, and before self-training; pools and pseudo landmarks come back."""
-    rounds = Rounds(count=1, translation=2, adaptation=1, self_training=2, renew=2)
-    whole, resumed = whole_and_resumed(lambda: make(rounds=rounds), tmp_path, epochs=5, cut=cut)
-    assert torch.equal(weights(whole), weights(resumed))
-    assert whole.scores == resumed.scores
+def test_rounds_follow_each_other_and_the_last_phase_lasts() -> None:
+    rounds = Rounds(count=2, translation=1, adaptation=2, self_training=2)
+    once = [("translation", 0), ("adaptation", 0), ("adaptation", 1), ("self_training", 0), ("self_training", 1)]
+    assert [rounds.place(epoch) for epoch in range(12)] == [*once, *once, ("self_training", 2), ("self_training", 3)]
+
+
+def test_phases_may_be_left_out() -> None:
+    assert [Rounds(1, 0, 1, 0).place(epoch)[0] for epoch in range(2)] == ["adaptation", "self_training"]
+    assert [Rounds(2, 1, 0, 1).place(epoch)[0] for epoch in range(4)] == ["translation", "self_training"] * 2
+
+
+def test_the_published_number_of_rounds_fills_300_epochs() -> None:
+    rounds = Rounds()
+    assert rounds.place(149) == ("self_training", 64)
+    assert rounds.place(150) == ("translation", 0)
+    assert rounds.place(299) == ("self_training", 64)
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"count": 0}, {"renew": 0}, {"translation": -1}, {"adaptation": 0, "self_training": 0}]
+)
+def test_what_makes_no_sense_is_refused(numbers: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="Rounds\\("):
+        Rounds(**numbers)

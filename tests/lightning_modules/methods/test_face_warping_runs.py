@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.methods import FaceWarping
@@ -80,23 +78,6 @@ class TestFaceWarping:
         share = [0.5 * (1 + torch.cos(torch.tensor(torch.pi * k / (3 * STEPS))).item()) for k in range(3 * STEPS)]
         assert [pair[0] for pair in watch.seen[:STEPS]] == pytest.approx([1e-4 * s for s in share[:STEPS]])
         assert [pair[1] for pair in watch.seen[STEPS:]] == pytest.approx([1e-3 * s for s in share[STEPS:]])
-
-    @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # that is what resuming means
-    def test_a_resumed_run_ends_where_a_whole_one_does(self, tmp_path: Path) -> None:
-        options: dict[str, Any] = {"schedule": "cosine", "mirror_average": True, "gradient_clip_norm": 1.0}
-        whole = make(**options)
-        fit(whole, tmp_path / "whole", 3)
-
-        class Stop(Callback):
-            def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-                trainer.should_stop = trainer.current_epoch == 1
-
-        saved = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        fit(make(**options), tmp_path / "first", 3, Stop(), saved)
-        resumed = make(**options)
-        fit(resumed, tmp_path / "second", 3, saved, resume=tmp_path / "last.ckpt")
-        assert torch.equal(weights(resumed), weights(whole))
-        assert resumed.scores == whole.scores
 
     def test_gradients_are_clipped_to_their_norm(self, tmp_path: Path) -> None:
         norms = []

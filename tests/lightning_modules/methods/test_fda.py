@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.faces import TrainBatch
 from lightning_modules.augment.amplitude import swap_amplitude
@@ -89,12 +88,6 @@ class TestBands:
         fit(method, tmp_path, 1, norms)
         assert norms.seen[0] == pytest.approx([1e-3, 1e-3], rel=1e-3)
 
-    def test_it_lowers_its_loss(self, tmp_path: Path) -> None:
-        method = FDA(LinearLandmarker(strength=0.5), bands=(0.05, 0.2), band_share=1.0, learning_rate=3e-3)
-        losses = Watch(lambda m: float(m.trainer.callback_metrics["train/bands_loss"]))
-        fit(method, tmp_path, 20, losses)
-        assert sum(losses.seen[-8:]) < 0.7 * sum(losses.seen[:8])
-
 
 class TestPseudo:
     def test_they_are_the_bands_mean(self, tmp_path: Path) -> None:
@@ -149,49 +142,6 @@ class TestPseudo:
         fit(method, tmp_path, 2)
         assert method.pseudo.current is not None
         assert (method.pseudo.current.weights > 0).sum() == 3  # of five
-
-
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # that is what resuming means
-@pytest.mark.parametrize("stop", [1, 3], ids=["in the first part", "in the second"])
-def test_a_resumed_run_ends_where_a_whole_one_does(tmp_path: Path, stop: int) -> None:
-    class Stop(Callback):
-        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            trainer.should_stop = trainer.current_epoch == stop - 1
-
-    class Restore(Callback):
-        """The generator, as `ExactResume` does it."""
-
-        def state_dict(self) -> dict[str, Any]:
-            return {"torch": torch.get_rng_state()}
-
-        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-            torch.set_rng_state(state_dict["torch"])
-
-    saved = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    torch.manual_seed(0)
-    whole = make()
-    fit(whole, tmp_path / "whole", 4)
-    torch.manual_seed(0)
-    fit(make(), tmp_path / "first", 4, Stop(), Restore(), saved)
-    names = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
-    assert {name.split(".")[0] for name in names} == {"landmarker", "others"}
-    resumed = make()
-    fit(resumed, tmp_path / "second", 4, Restore(), saved, resume=tmp_path / "last.ckpt")
-    assert torch.equal(weights(resumed), weights(whole))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"bands": []}, r"bands are \[\]; expected at least one"),
-        ({"bands": [0.7]}, r"each in \[0, 0.5\]"),
-        ({"band_share": 1.5}, "band_share is 1.5"),
-        ({"keep": 0.0}, "keep 0.0"),
-    ],
-)
-def test_what_cannot_be(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make(**options)
 
 
 def test_bands_are_drawn_for_each_photo(monkeypatch: Any) -> None:
