@@ -164,9 +164,11 @@ def report(shared: Shared) -> str:
 
 
 def on_two(command: list[str], folder: Path) -> list[dict[str, Any]]:
-    """Run a command on two processes; returns what each had in the end."""
+    """Run a command on two processes, which must draw differently; returns what each had in the end."""
     run_on_two_processes(command)
-    return [json.loads((folder / f"ranks/{rank}.json").read_text()) for rank in (0, 1)]
+    ranks = [json.loads((folder / f"ranks/{rank}.json").read_text()) for rank in (0, 1)]
+    assert ranks[0].pop("seed") != ranks[1].pop("seed")
+    return ranks
 
 
 LEARNED_FIELD = {
