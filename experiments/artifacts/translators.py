@@ -5,13 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 
-from callbacks.drawing import grid_of, to_picture
+from callbacks.drawing import SYNTHETIC, save_images
 from callbacks.exact_resume import AtomicCheckpointIO
 from callbacks.warp_pictures import spread
-from datamodules.faces import ByteArray
 from datamodules.setting import SettingDataModule, UnpairedImages
 from experiments.artifacts.store import Recipe, RunContext, provide
 from experiments.checkpoints import load_weights, read_checkpoint
@@ -139,11 +137,10 @@ def draw_translations(translator: Translator, data: SettingDataModule, path: Pat
     photos, stylised = (
         spread(faces, _FACES, data.image_size).images.to(device) for faces in (data.source_faces, data.target_faces)
     )
-    rows: list[list[ByteArray]] = []
+    rows = []
     for i in range(min(len(photos), len(stylised))):
         done = translator.translate(photos[i : i + 1], stylised[i : i + 1])
         shown = (done.photos, done.to_target, done.photos_again, done.stylised, done.to_source, done.stylised_again)
-        rows.append([to_picture(image[0]) for image in shown])
+        rows.append([image[0] for image in shown])
     titles = ["photo", "in the target's style", "and back", "stylised face", "as a photo", "and back"]
-    titles[0] = f"SYNTHETIC: {titles[0]}" if data.synthetic else titles[0]
-    cv2.imwrite(str(path), grid_of(rows, titles)[:, :, ::-1])
+    save_images(path, rows, titles, SYNTHETIC if data.synthetic else None)

@@ -29,7 +29,7 @@ from datamodules.datasets import SyntheticDataModule
 from datamodules.faces import collate
 from datamodules.transforms import FaceTransform
 from lightning_modules.warping import GradientMSE, ImageLoss, PixelMSE, PolyharmonicSpline, crop_to_sampling
-from lightning_modules.warping.fields.spline import NODES
+from lightning_modules.warping.fields.base import NODES
 
 FAST: Final = f"ours, fast ({NODES}×{NODES}, the default)"
 

@@ -1,4 +1,4 @@
-"""`curves`: logged values to a picture."""
+"""``curves``: logged values to a picture."""
 
 import csv
 import json
@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
-from experiments import curves
-from experiments.chart import COLOURS, HEIGHT, SHADE, Panel
-from tests.experiments.helpers import refused, run
+from callbacks.drawing import SYNTHETIC
+from experiments.commands.curves import curves, read_run
+from experiments.errors import UsageError
 
 ALTERNATING = ["warper", "proximal", "proximal", "proximal"] * 2
 
@@ -29,7 +31,7 @@ def write_run(folder: Path, phases: list[str], nme: dict[str, list[float]], **op
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with (folder / "nme.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("epoch", "phase", "subset", "nme", "fr@8", "auc@8", "n"))
+        writer.writerow(("epoch", "phase", options.get("column", "subset"), "nme", "fr@8", "auc@8", "n"))
         for epoch, phase in enumerate(phases):
             writer.writerows((epoch, phase, name, f"{values[epoch]:.6f}", 0, 0, 5) for name, values in nme.items())
     if "start" in options:
@@ -52,69 +54,77 @@ def pair(tmp_path: Path) -> list[Path]:
     ]
 
 
-def test_what_is_read(pair: list[Path]) -> None:
-    found = curves.read_run(pair[0])
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The pictures that are written."""
+    written: list[Figure] = []
+    write = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda picture, file: (written.append(picture), write(picture, file)))
+    return written
+
+
+def legend(picture: Figure) -> list[str]:
+    return [text.get_text() for text in picture.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("column", ["subset", "figure"])
+def test_what_is_read(pair: list[Path], column: str, tmp_path: Path) -> None:
+    """Also of runs made when the column had another name."""
+    found = read_run(pair[0])
     assert (found.name, found.seed, found.synthetic) == ("face_warping, alternating", "0", False)
-    assert found.nme["own"] == [
-        (0, 10.9),
-        (1, 10.5),
-        (2, 10.2),
-        (3, 10.0),
-        (4, 9.9),
-        (5, 10.3),
-        (6, 10.0),
-        (7, 9.8),
-        (8, 9.7),
-    ]
+    assert found.nme["own"][:3] == [(0, 10.9), (1, 10.5), (2, 10.2)]
+    assert len(found.nme["own"]) == 9
     assert found.phases == ALTERNATING
-    assert curves.read_run(pair[1]).name == "face_warping, joint"
+    assert read_run(pair[1]).name == "face_warping, joint"
+    older = write_run(tmp_path / column, ["joint"] * 2, {"own": [3.0, 2.0]}, column=column)
+    assert read_run(older).nme == {"own": [(1, 3.0), (2, 2.0)]}
 
 
-def test_warper_phases_are_shaded() -> None:
-    assert curves.shaded_epochs(ALTERNATING) == [(0, 1), (4, 5)]
-    assert curves.shaded_epochs(["warper", "warper", "proximal"]) == [(0, 2)]
-    assert curves.shaded_epochs(["joint"] * 3) == []
+def test_a_picture_of_two_runs(pair: list[Path], tmp_path: Path, seen: list[Figure]) -> None:
+    file = curves([*map(str, pair)], f"{tmp_path}/figure7.png")
+    assert np.asarray(Image.open(file)).std() > 10
+    (picture,) = seen
+    assert [panel.get_title() for panel in picture.axes] == ["own", "own_source"]
+    assert legend(picture) == ["face_warping, alternating", "face_warping, joint", "warper phase"]
+    assert picture.get_suptitle() == ""
+    for panel in picture.axes:
+        shaded = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
+        assert [(patch.get_x(), patch.get_width()) for patch in shaded] == [(0, 1), (4, 1)]
+    for line, folder in zip(picture.axes[0].lines, pair, strict=True):
+        np.testing.assert_allclose(np.asarray(line.get_xydata()), read_run(folder).nme["own"])
 
 
-def test_a_picture_of_two_runs(pair: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Panel] = []
-    draw = curves.chart
-
-    def watched(panels: list[Panel], *rest: Any) -> Any:
-        seen.extend(panels)
-        assert rest == ("epoch", "NME in %", ["shaded: warper phase"])
-        return draw(panels, *rest)
-
-    monkeypatch.setattr(curves, "chart", watched)
-    run("curves", *pair, f"--out={tmp_path}/figure7.png")
-    page = np.asarray(Image.open(tmp_path / "figure7.png"))
-    assert page.shape[0] > HEIGHT
-    assert [panel.title for panel in seen] == ["own", "own_source"]
-    assert [line.name for line in seen[0].lines] == ["face_warping, alternating", "face_warping, joint"]
-    assert seen[0].shaded == [(0, 1), (4, 5)]
-    for colour in (*COLOURS[:2], SHADE):
-        assert (page == colour).all(axis=2).sum() > 500
+def test_unfinished_synthetic_and_named_runs(tmp_path: Path, seen: list[Figure]) -> None:
+    runs = [
+        str(write_run(tmp_path / str(seed), ["joint"] * 2, {"own": [3.0, 2.0]}, seed=seed, start={"other": 1.0}))
+        for seed in (0, 1)
+    ]
+    drawn = str(
+        write_run(tmp_path / "drawn", ["joint"], {"own": [3.0], "b": [1.0], "c": [2.0]}, start={}, data="synthetic")
+    )
+    curves(runs, f"{tmp_path}/x.pdf")
+    curves([drawn, runs[0]], f"{tmp_path}/x.png", names=("one", "two"), subsets=("c", "own"))
+    assert legend(seen[0]) == ["face_warping, joint, seed 0", "face_warping, joint, seed 1"]
+    assert legend(seen[1]) == ["one", "two"]
+    assert [panel.get_title() for panel in seen[1].axes] == ["c", "own"]
+    assert [picture.get_suptitle() for picture in seen] == ["", SYNTHETIC]
+    assert (tmp_path / "x.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_unfinished_and_synthetic_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [write_run(tmp_path / str(seed), ["joint"] * 2, {"own": [3.0, 2.0]}, seed=seed) for seed in (0, 1)]
-    drawn = write_run(tmp_path / "drawn", ["joint"], {"own": [3.0]}, start={"own": 4.0}, data="synthetic")
-    seen: list[Any] = []
-    monkeypatch.setattr(curves, "chart", lambda *a: seen.append(a) or np.zeros((4, 4, 3), np.uint8))
-    run("curves", *runs, f"--out={tmp_path}/x.png")
-    assert [line.name for line in seen[0][0][0].lines] == ["face_warping, joint, seed 0", "face_warping, joint, seed 1"]
-    assert seen[0][0][0].lines[0].points == [(1, 3.0), (2, 2.0)]
-    assert seen[0][3] == []
-    run("curves", drawn, runs[0], f"--out={tmp_path}/x.png", "--names", "one", "two")
-    assert [line.name for line in seen[1][0][0].lines] == ["one", "two"]
-    assert seen[1][3] == ["SYNTHETIC faces: not results"]
-
-
-def test_mistakes(pair: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = f"--out={tmp_path}/x.png"
-    assert "no such file. Give the folder of a run" in refused(capsys, "curves", str(tmp_path), out)
-    assert "Did you mean 'own'?" in refused(capsys, "curves", str(pair[0]), out, "--figures", "owm")
-    assert "1 names for 2 runs" in refused(capsys, "curves", *map(str, pair), out, "--names", "a")
-    assert "expected one of .png" in refused(capsys, "curves", str(pair[0]), f"--out={tmp_path}/x.gif")
-    (pair[1] / "nme.csv").write_text("epoch,phase,figure,nme\n")
-    assert "expected rows of epoch" in refused(capsys, "curves", str(pair[1]), out)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"runs": []}, "no runs"),
+        ({"runs": ["{tmp}"]}, "config.yaml|nme.csv"),
+        ({"subsets": ("owm",)}, "Did you mean 'own'"),
+        ({"names": ("a",)}, "1 names for 2 runs"),
+        ({"out": "x.gif"}, r"expected one of .png"),
+        ({"runs": ["{tmp}/empty"]}, "no rows"),
+    ],
+)
+def test_mistakes(pair: list[Path], tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    empty = write_run(tmp_path / "empty", ["joint"], {})
+    assert (empty / "nme.csv").exists()
+    runs = [name.format(tmp=tmp_path) for name in options.pop("runs", map(str, pair))]
+    with pytest.raises(UsageError, match=message):
+        curves(runs, **{"out": f"{tmp_path}/x.png", **options})
