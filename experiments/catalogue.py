@@ -1,11 +1,9 @@
 """What can be chosen: one YAML file per setting, method, landmarker, profile and grid, one module per command."""
 
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from experiments import commands
 from experiments.errors import UsageError, nearest
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
@@ -32,7 +30,8 @@ def names(kind: str) -> list[str]:
 
 def command_names() -> list[str]:
     """Our commands, as they are typed; each is the function of that name in a module of :mod:`experiments.commands`."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
+    modules = (_ROOT / "experiments" / "commands").glob("[!_]*.py")
+    return sorted(module.stem.replace("_", "-") for module in modules)
 
 
 def file_of(kind: str, name: str) -> Path:

@@ -12,6 +12,7 @@ import yaml
 from experiments.catalogue import names
 from experiments.command_line import main
 from experiments.commands.grid import grid
+from experiments.commands.train import train
 from experiments.errors import UsageError
 from experiments.grids.cells import Runner, seconds_per_step
 from experiments.grids.grid import Cell, Grid, read_grid
@@ -107,7 +108,7 @@ def test_a_killed_cell_goes_on_to_the_same_end(tmp_path: Path) -> None:
 def test_two_processes_share_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell that another process is at is left to it."""
     file = write(tmp_path / "some.yaml", rows={"warping": ROWS["warping"]})
-    runner = Runner(read_grid(str(file)), {}, tmp_path / "out", isolated=False)
+    runner = Runner(read_grid(str(file)), {}, tmp_path / "out", train, isolated=False)
     ran = []
 
     def run(*args: Any) -> str:
@@ -207,7 +208,7 @@ def test_bad_commands(capsys: pytest.CaptureFixture[str], words: str, message: s
 @pytest.mark.parametrize("name", names("grid"))
 def test_every_row_of_a_shipped_grid_can_be_made(name: str) -> None:
     shipped = read_grid(name)
-    runner = Runner(shipped, {"source": "photos", "target": "drawings"}, Path("nowhere"))
+    runner = Runner(shipped, {"source": "photos", "target": "drawings"}, Path("nowhere"), train)
     # Landmarkers take seconds to build, and each row of theirs is a shipped one.
     rows = [row for row, choices in shipped.rows.items() if "config" in choices] or ["sbr"]
     for cell in shipped.all_cells(rows, shipped.seeds[:1])[:: max(1, len(shipped.values))]:
@@ -222,5 +223,5 @@ def test_every_landmarker_and_every_method_is_in_a_grid() -> None:
 
 def test_a_step_is_timed(tmp_path: Path) -> None:
     some = read_grid(str(write(tmp_path / "some.yaml", rows={"a": {"method": "supervised"}})))
-    cli = Runner(some, {}, tmp_path).plain(Cell("a", None, 0))
+    cli = Runner(some, {}, tmp_path, train).plain(Cell("a", None, 0))
     assert 0.001 < seconds_per_step(cli) < 10
