@@ -1,33 +1,37 @@
 """What can be chosen: one YAML file per setting, method, landmarker, profile and grid, one module per command."""
 
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from experiments import commands
 from experiments.errors import UsageError, nearest
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT: Final = Path(__file__).resolve().parents[1]
 CONFIGS: Final = _ROOT / "configs"
-BASE: Final = CONFIGS / "base.yaml"
-FOLDERS: Final = {
-    "setting": CONFIGS / "settings",
-    "method": CONFIGS / "methods",
-    "landmarker": CONFIGS / "landmarkers",
-    "profile": CONFIGS / "profiles",
-    "grid": _ROOT / "experiments" / "grids",
+_FOLDERS: Final = {
+    "setting": "configs/settings",
+    "method": "configs/methods",
+    "landmarker": "configs/landmarkers",
+    "profile": "configs/profiles",
+    "grid": "experiments/grids",
 }
+
+
+def _files(kind: str) -> dict[str, Path]:
+    """The files of a kind by name: those that come with the program, and the user's own in ``./configs`` and so on."""
+    folders = [root / _FOLDERS[kind] for root in (_ROOT, Path.cwd())]
+    return {path.stem: path for folder in folders for path in folder.glob("*.yaml") if "." not in path.stem}
 
 
 def names(kind: str) -> list[str]:
     """What can be chosen of a kind: ``setting``, ``method``, ``landmarker``, ``profile`` or ``grid``."""
-    return sorted(path.stem for path in FOLDERS[kind].glob("*.yaml") if "." not in path.stem)
+    return sorted(_files(kind))
 
 
 def command_names() -> list[str]:
     """Our commands, as they are typed; each is the function of that name in a module of :mod:`experiments.commands`."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
+    modules = (_ROOT / "experiments" / "commands").glob("[!_]*.py")
+    return sorted(module.stem.replace("_", "-") for module in modules)
 
 
 def file_of(kind: str, name: str) -> Path:
@@ -36,9 +40,10 @@ def file_of(kind: str, name: str) -> Path:
     Raises:
         UsageError: there is no such choice; the message suggests the nearest.
     """
-    if name not in names(kind):
-        raise UsageError(f"{kind.upper()}={name} is not known. {nearest(name, names(kind))}")
-    return FOLDERS[kind] / f"{name}.yaml"
+    files = _files(kind)
+    if name not in files:
+        raise UsageError(f"{kind.upper()}={name} is not known. {nearest(name, files)}")
+    return files[name]
 
 
 def config_files(choices: Mapping[str, str]) -> list[Path]:
@@ -50,9 +55,9 @@ def config_files(choices: Mapping[str, str]) -> list[Path]:
         choices: names by kind, ``profile`` among them, in the order in which their files are laid over each other.
 
     Raises:
-        UsageError: a name that is not shipped; the message suggests the nearest.
+        UsageError: a name that is not known; the message suggests the nearest.
     """
-    files = [BASE]
+    files = [CONFIGS / "base.yaml"]
     for kind, name in choices.items():
         file = file_of(kind, name)
         delta = file.with_name(f"{name}.{choices['profile']}.yaml")

@@ -1,6 +1,7 @@
 """The Lightning command line: ``python -m experiments fit --config …``."""
 
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -24,6 +25,16 @@ from lightning_modules.translation import Translator
 
 log = logging.getLogger(__name__)
 
+_HARMLESS: Final = (
+    "LightningCLI's args parameter is intended",  # `train` composes the CLI's arguments, on purpose
+    ".*does not have many workers",  # on two cores they would take the training's place
+    ".*exists and is not empty",  # a run's folder holds its configuration before its checkpoints
+    ".*smaller than the logging interval",
+    ".*your dataloader is not resumable",  # a batch depends on seed and step alone
+    ".*It is recommended to use `self.log.*sync_dist=True",  # scores are the same on all processes already
+    r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
+)
+"""Warnings of Lightning that say nothing about a run of ours."""
 _PARSER: Final = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
 
 
@@ -84,6 +95,8 @@ class WarpmarkCLI(LightningCLI):
 
     def __init__(self, args: list[str], run: bool = True) -> None:
         self.start: Path | None = None
+        for message in _HARMLESS:
+            warnings.filterwarnings("ignore", message=message)
         super().__init__(
             model_class=FaceMethod,
             datamodule_class=SettingDataModule,

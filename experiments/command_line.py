@@ -8,9 +8,9 @@ import importlib
 import inspect
 import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
 from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser, auto_cli
@@ -19,15 +19,6 @@ from experiments.catalogue import command_names
 from experiments.errors import UsageError, nearest, option_error
 
 LIGHTNING: Final = ("fit", "test", "validate")
-_HARMLESS: Final = (
-    "LightningCLI's args parameter is intended",  # `train` composes the CLI's arguments, on purpose
-    ".*does not have many workers",  # on two cores they would take the training's place
-    ".*exists and is not empty",  # a run's folder holds its configuration before its checkpoints
-    ".*smaller than the logging interval",
-    ".*your dataloader is not resumable",  # a batch depends on seed and step alone
-    ".*It is recommended to use `self.log.*sync_dist=True",  # scores are the same on all processes already
-    r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
-)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,9 +31,9 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments[:1] in ([], ["-h"], ["--help"]):
         print(_overview())
         return
+    # Modules in the user's folder can be named by class path, as under `python -m`.
+    sys.path += [] if {"", str(Path.cwd())} & set(sys.path) else [str(Path.cwd())]
     _show_log()
-    for message in _HARMLESS:
-        warnings.filterwarnings("ignore", message=message)
     try:
         _run(*arguments)
     except ValueError as error:

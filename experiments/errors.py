@@ -35,7 +35,7 @@ def option_error(message: str, known: Iterable[str], within: str = "") -> UsageE
         given = unknown[1].split()[0].partition("=")[0]
         return UsageError(f"{given} is no option. {_suggestion(given, known)}")
     if missing := re.match(r"the following arguments are required: (.*)", message):
-        names = [f"--{name.strip().removeprefix(within)}" for name in missing[1].split(",")]
+        names = [f"--{name.strip().removeprefix(within).rstrip('_')}" for name in missing[1].split(",")]
         return UsageError(f"{' and '.join(names)} must be given.")
     keys = re.findall(r'Parser key "([^"]+)"', message)
     classes = re.findall(r"Problem with given class_path '([^']+)'", message)

@@ -65,7 +65,7 @@ class _Start(Recipe):
         trainer = context.trainer(folder, max_epochs=how.max_epochs, gradient_clip_val=how.gradient_clip_norm)
         supervised = Supervised(method.landmarker, how.learning_rate, weight_decay=how.weight_decay)
         supervised.landmarker_spec = method.landmarker_spec
-        supervised.phase = "pretraining"
+        supervised.phase_name = "pretraining"
         context.seed_generators()
         context.fit(trainer, supervised, self.data)
         trainer.save_checkpoint(folder / self.file, weights_only=True)

@@ -10,8 +10,7 @@ import torch
 from callbacks.drawing import SYNTHETIC, save_images
 from callbacks.exact_resume import AtomicCheckpointIO
 from callbacks.warp_pictures import spread
-from datamodules.setting import SettingDataModule
-from datamodules.unpaired import UnpairedImages
+from datamodules.setting import SettingDataModule, UnpairedImages
 from experiments.artifacts.store import Recipe, RunContext, provide
 from experiments.checkpoints import load_weights, read_checkpoint
 from lightning_modules.translation import Translator

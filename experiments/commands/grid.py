@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.bench.cost import LandmarkerCost, landmarker_costs
+from experiments.commands.train import train
 from experiments.errors import UsageError
 from experiments.grids.alignment import alignment_table
 from experiments.grids.cells import Runner
@@ -64,7 +65,7 @@ def grid(
         chosen = Grid(**{**vars(chosen), "budget": {"minutes": minutes}})
     folders = {"data": data, "source": source, "target": target, "test": test}
     place = Path(out or f"runs/grids/{chosen.name}")
-    runner = Runner(chosen, folders, place, threads, isolated)
+    runner = Runner(chosen, folders, place, train, threads, isolated)
     cells = chosen.all_cells(rows, seeds)
     if alignment:
         return _written(alignment_table(runner, cells, alignment), place / "alignment")

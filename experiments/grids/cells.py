@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,6 @@ from filelock import FileLock, Timeout
 
 from experiments.artifacts.store import key_of
 from experiments.cli import WarpmarkCLI
-from experiments.commands.train import train
 from experiments.compose import Choices
 from experiments.errors import UsageError
 from experiments.grids.grid import Cell, Grid
@@ -38,6 +37,7 @@ class Runner:
         grid: whose cells.
         folders: ``data``, ``source``, ``target`` and ``test``, where they are given.
         out: where cells lie, each in a folder of its name.
+        train: the command that a cell is.
         threads: of torch.
         isolated: whether each cell runs in a process of its own, or all in this one.
     """
@@ -45,6 +45,7 @@ class Runner:
     grid: Grid
     folders: Mapping[str, str]
     out: Path
+    train: Callable[..., Path]
     threads: int = 1
     isolated: bool = True
 
@@ -87,7 +88,7 @@ class Runner:
             {"pretraining": {"checkpoint": str(start)}} if start else {},
         ]
         choices = self.grid.choices_of(cell, self.folders, layers)
-        return self._train_in_a_process(cell, choices, resume) if self.isolated else _train_here(choices, resume)
+        return self._train_in_a_process(cell, choices, resume) if self.isolated else self._train_here(choices, resume)
 
     def _train_in_a_process(self, cell: Cell, choices: Choices, resume: bool) -> str:
         said = self._beside(cell, "log")
@@ -101,6 +102,10 @@ class Runner:
             return ""
         last = said.read_text().strip().splitlines()[-1:]
         return f"{cell.name} ended with status {status.returncode}: {last} ({said})"
+
+    def _train_here(self, choices: Choices, resume: bool) -> str:
+        self.train(**_named(choices), resume=resume, config=_texts(choices), **choices.overrides)
+        return ""
 
     def _beside(self, cell: Cell, suffix: str) -> Path:
         return self.out / f"{cell.name}.{suffix}"
@@ -124,11 +129,6 @@ class Runner:
         else:
             epochs, steps = int(budget["epochs"]), int(budget["steps_per_epoch"])
         return {"trainer": {"max_epochs": epochs}, "data": {"steps_per_epoch": steps}}
-
-
-def _train_here(choices: Choices, resume: bool) -> str:
-    train(**_named(choices), resume=resume, config=_texts(choices), **choices.overrides)
-    return ""
 
 
 def _named(choices: Choices) -> dict[str, Any]:

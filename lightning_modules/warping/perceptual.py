@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.backbones.features import FrozenFeatures, Pretrained, timm_features, torchvision_features
+from lightning_modules.backbones.base import Pretrained
+from lightning_modules.backbones.features import FrozenFeatures, timm_features, torchvision_features
 from lightning_modules.warping.losses import ImageLoss, masked_mean
 
 

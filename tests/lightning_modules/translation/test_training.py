@@ -10,8 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks.exact_resume import ExactResume
 from datamodules.datasets import SyntheticDataModule
-from datamodules.setting import SettingDataModule
-from datamodules.unpaired import UnpairedImages
+from datamodules.setting import SettingDataModule, UnpairedImages
 from lightning_modules.translation import PatchDiscriminator, Translator, UNetGenerator
 from lightning_modules.translation.training import TranslatorTraining
 

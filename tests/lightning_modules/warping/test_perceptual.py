@@ -14,8 +14,9 @@ import torch
 import torchvision.models as vision
 from torch import Tensor
 
-from lightning_modules.backbones.pretrained import load_trunk, package_state
+from lightning_modules.backbones.packaged import package_state
 from lightning_modules.warping import Perceptual, WarperObjective
+from lightning_modules.weights import load_state
 from tests.lightning_modules.warping.layouts import random_faces, smooth_images
 from tests.lightning_modules.warping.numpy_images import Array
 
@@ -60,7 +61,7 @@ def assert_agrees(loss: Perceptual, maps: Callable[[Tensor], list[Tensor]]) -> N
 @pytest.mark.parametrize(("layers", "normalise"), [(None, True), ([1, 3], True), ([0, 2, 4], False)])
 def test_agrees_with_the_packaged_network_and_numpy(layers: list[int | str] | None, normalise: bool) -> None:
     trunk = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=layers or [1, 2]).eval()
-    load_trunk(trunk, package_state("tf_efficientnet_lite0"), "the package")
+    load_state(trunk, package_state("tf_efficientnet_lite0"), "the package", partial=True)
     assert_agrees(Perceptual(layers=layers, normalise=normalise), lambda image: trunk(image * 2 - 1))
 
 

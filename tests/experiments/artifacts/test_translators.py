@@ -1,7 +1,5 @@
 """Translators of a run: made once, used again, gone on with when killed; and a whole run of ``cyclegan``."""
 
-import logging
-import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,8 +7,8 @@ import cv2
 import pytest
 import torch
 
-from experiments.made_once import one_run_at_a_time
-from experiments.translating import load_translator_weights
+from experiments.artifacts.store import Recipe, RunContext, key_of
+from experiments.artifacts.translators import load_translator_weights
 from lightning_modules.methods import CycleGAN
 from lightning_modules.translation import PatchDiscriminator, Translator, UNetGenerator
 from lightning_modules.translation.training import TranslatorTraining
@@ -134,40 +132,18 @@ def test_a_killed_training_goes_on_to_the_same_translators(made: Made, tmp_path:
 def test_what_other_translators_are_made_for(
     made: Made, tmp_path: Path, change: dict[str, Any], others: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders = []
+    names = []
 
-    def note(folder: Path, what: str) -> Any:
-        folders.append(folder.name)
+    def note(recipe: Recipe, context: RunContext) -> Path:
+        names.append(f"{key_of(recipe.facts())}-seed{context.seed}")
         raise InterruptedError
 
-    monkeypatch.setattr("experiments.cli.provide_pretrained", lambda *args: None)
-    monkeypatch.setattr("experiments.translating.one_run_at_a_time", note)
+    monkeypatch.setattr("experiments.cli.pretrained_start", lambda *args: None)
+    monkeypatch.setattr("experiments.artifacts.translators.provide", note)
     config = write_config(tmp_path / "changed.yaml", merged(TINY, TRANSLATORS, change))
     with pytest.raises(InterruptedError):
         run(*made.command[:-1], config, f"--paths.runs={made.runs}", f"--trainer.default_root_dir={tmp_path}/run")
-    assert (folders != [made.translator.parent.name]) == others
-
-
-def test_one_run_waits_for_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The lock is a file's, so a second holder in this process waits as one in another does."""
-    entered, done = threading.Event(), []
-
-    def first() -> None:
-        with one_run_at_a_time(tmp_path / "made", "translators"):
-            entered.set()
-            while "waiting for another run" not in caplog.text:
-                pass
-            done.append("first")
-
-    thread = threading.Thread(target=first)
-    with caplog.at_level(logging.INFO):
-        thread.start()
-        entered.wait()
-        with one_run_at_a_time(tmp_path / "made", "translators"):
-            done.append("second")
-    thread.join()
-    assert done == ["first", "second"]
-    assert "which is making the same translators" in caplog.text
+    assert (names != [made.translator.parent.name]) == others
 
 
 def test_translators_that_do_not_fit(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
