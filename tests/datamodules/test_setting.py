@@ -4,7 +4,7 @@ import functools
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,15 @@ import torch
 from lightning import Trainer
 
 from datamodules import files
-from datamodules.datasets import CariFaceDataModule, FolderDataModule, SyntheticDataModule
-from datamodules.faces import DataError, FaceBatch, UnlabelledFaces
+from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, FolderDataModule, SyntheticDataModule
+from datamodules.faces import DataError
 from datamodules.formats import write_npy
-from datamodules.setting import SettingDataModule
+from datamodules.setting import SettingDataModule, UnpairedImages
 from experiments.catalogue import config_files, names
 from experiments.cli import WarpmarkCLI
 from lightning_modules.landmarkers import SLPT
 from lightning_modules.methods import FaceWarping
-from tests.layouts import write_folder
+from tests.layouts import write_artiface, write_cariface, write_folder, write_w300
 
 Compose = Callable[..., SettingDataModule]
 
@@ -41,7 +41,7 @@ def compose(tiny_landmarker_yaml: Path, tmp_path: Path) -> Compose:
     """The data of ``make train SETTING=…``, without the reading."""
 
     def compose(setting: str, *arguments: str) -> SettingDataModule:
-        chosen = [f"--config={file}" for file in (*config_files(setting, "supervised", "slpt", "quick"),)]
+        chosen = [f"--config={file}" for file in config_files(setting, "supervised", "slpt", "quick")]
         chosen += [f"--config={tiny_landmarker_yaml}", f"--paths.runs={tmp_path / 'runs'}"]
         return WarpmarkCLI([*chosen, *arguments], run=False).data
 
@@ -69,10 +69,15 @@ def images(data: SettingDataModule) -> torch.Tensor:
 
 
 def of_folders(root: Path, **options: object) -> SettingDataModule:
-    """A setting of three folders, small enough to read in a moment."""
-    options = {"root": "files", "image_size": 32, "batch_size": 4, **options}
-    source, target = FolderDataModule(str(root / "photos")), FolderDataModule(str(root / "art"))
-    return SettingDataModule([source], [target], [FolderDataModule(str(root / "test"))], **options)  # type: ignore[arg-type]
+    """A setting of three small folders."""
+    sets = ([FolderDataModule(str(root / name))] for name in ("photos", "art", "test"))
+    return SettingDataModule(*sets, **{"root": "files", "image_size": 32, "batch_size": 4, **options})
+
+
+def paths(folders: Path, **names: str) -> list[str]:
+    """The options of the setting ``own``."""
+    names = {"source": "photos", "target": "art", **names}
+    return ["--paths.data=files", *(f"--paths.{role}={folders / name}" for role, name in names.items())]
 
 
 @pytest.fixture
@@ -83,12 +88,8 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_shipped_setting_is_in_this_table() -> None:
-    assert set(names("setting")) == {*TABLE_1, "own"}
-
-
 @pytest.mark.usefixtures("each_file_once")
-@pytest.mark.parametrize("setting", TABLE_1)
+@pytest.mark.parametrize("setting", [name for name in names("setting") if name != "own"])
 def test_counts_of_table_1(setting: str, compose: Compose, published_root: Path) -> None:
     data = compose(setting, f"--paths.data={published_root}")
     source, target, tested = TABLE_1[setting]
@@ -102,30 +103,40 @@ def test_counts_of_table_1(setting: str, compose: Compose, published_root: Path)
     assert data.image_size == 64  # linked to the landmarker's
 
 
-@pytest.fixture
-def train_list(published_root: Path) -> Iterator[list[str]]:
-    """A list of 3,372 names (every second one) in the published tree, for one test."""
+@pytest.mark.parametrize("strict", [None, True, False])
+def test_strict_counts_of_a_whole_setting(strict: bool | None, compose: Compose, tmp_path: Path) -> None:
+    write_w300(tmp_path / "300W")
+    write_cariface(tmp_path / "CariFace_dataset")
+    write_artiface(tmp_path / "AF_dataset")
+    option = [] if strict is None else [f"--data.strict_counts={str(strict).lower()}"]
+    data = compose("da_artiface", f"--paths.data={tmp_path}", *option)
+    if strict is not False:
+        with pytest.raises(DataError, match=r"300W: found other numbers .*data\.strict_counts=false"):
+            data.setup()
+        return
+    assert (len(data.source_faces), len(data.target_faces or ())) == (9, 6)
+    assert subsets(data) == {"300w_full": 9, "300w_common": 6, "300w_challenge": 3, "cariface": 4, "artiface": 4}
+    # Without the option each set has its own choice.
+    own = ArtiFaceDataModule(str(tmp_path / "AF_dataset"), strict_counts=False)
+    assert len(SettingDataModule([own], root="files").source_faces) == 6
+    with pytest.raises(DataError, match="AF_dataset: found other numbers"):
+        SettingDataModule([own], root="files", strict_counts=True).setup()
+
+
+@pytest.mark.usefixtures("each_file_once")
+def test_lists_choose_the_split(compose: Compose, published_root: Path) -> None:
+    """A user's list of the paper's 3,372 training images, and ArtiFace's, which take every fifth image for testing."""
     chosen = [f"{k:05d}.jpg" for k in range(2, 2 + 2 * 3372, 2)]
     path = published_root / "CariFace_dataset" / "train_list.txt"
     path.write_text("\n".join(chosen))
-    yield chosen
-    path.unlink()
-
-
-@pytest.mark.usefixtures("each_file_once")
-def test_a_users_train_list_chooses_the_papers_3372(
-    train_list: list[str], compose: Compose, published_root: Path
-) -> None:
-    data = compose("da_cariface", f"--paths.data={published_root}")
-    assert isinstance(data.target_faces, UnlabelledFaces)
-    assert len(data.target_faces) == 3372
-    assert [Path(data.target_faces[k].path).name for k in (0, 1, 3371)] == [train_list[k] for k in (0, 1, 3371)]
-    assert subsets(data)["cariface"] == 800
-
-
-@pytest.mark.usefixtures("each_file_once")
-def test_artifaces_lists_choose_its_split(compose: Compose, published_root: Path) -> None:
-    """The lists of the written tree take every fifth image for testing: a split by order would be another one."""
+    try:
+        data = compose("da_cariface", f"--paths.data={published_root}")
+        assert data.target_faces is not None
+        assert len(data.target_faces) == 3372
+        assert [Path(data.target_faces[k].path).name for k in (0, 1, 3371)] == [chosen[k] for k in (0, 1, 3371)]
+        assert subsets(data)["cariface"] == 800
+    finally:
+        path.unlink()
     data = compose("da_artiface", f"--paths.data={published_root}")
     tested = [Path(face.path).stem for face in data.test_sets[2].faces]
     assert sorted(map(int, tested)) == list(range(5, 161, 5))
@@ -135,8 +146,7 @@ def test_artifaces_lists_choose_its_split(compose: Compose, published_root: Path
 
 
 def test_own_folders(compose: Compose, folders: Path) -> None:
-    paths = [f"--paths.{name}={folders / place}" for name, place in (("source", "photos"), ("target", "art"))]
-    data = compose("own", "--paths.data=files", *paths, f"--paths.test={folders / 'test'}")
+    data = compose("own", *paths(folders, test="test"))
     assert (len(data.source_faces), len(data.target_faces or ())) == (8, 5)
     assert subsets(data) == {"own_source": 1, "own": 4}
     # The photo kept for testing is not trained on.
@@ -144,7 +154,7 @@ def test_own_folders(compose: Compose, folders: Path) -> None:
     assert held_out.path not in trained
     assert len(trained) == 8
     # Without TEST, the target's labelled faces are scored; their labels never reach training.
-    data = compose("own", "--paths.data=files", *paths)
+    data = compose("own", *paths(folders))
     assert subsets(data) == {"own_source": 1, "own": 5}
     assert all(face.landmarks is None for face in data.target_faces or ())
 
@@ -153,8 +163,7 @@ def test_own_target_without_any_label_is_adapted_to_but_not_scored(
     compose: Compose, folders: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_folder(folders / "paintings", 6, "unlabelled")
-    paths = [f"--paths.source={folders / 'photos'}", f"--paths.target={folders / 'paintings'}"]
-    data = compose("own", "--paths.data=files", *paths)
+    data = compose("own", *paths(folders, target="paintings"))
     assert subsets(data) == {"own_source": 1}
     assert len(data.target_faces or ()) == 6
     assert "no labelled faces to score" in caplog.text
@@ -163,8 +172,7 @@ def test_own_target_without_any_label_is_adapted_to_but_not_scored(
 @pytest.mark.parametrize("setting", names("setting"))
 def test_training_batches_never_hold_target_labels(setting: str, compose: Compose, folders: Path) -> None:
     """On stand-ins (``own``: on folders): what reaches the training loop of a method with a target."""
-    paths = [f"--paths.{name}={folders / place}" for name, place in (("source", "photos"), ("target", "art"))]
-    data = compose(setting, *(("--paths.data=files", *paths) if setting == "own" else ()), "--data.batch_size=2")
+    data = compose(setting, *(paths(folders) if setting == "own" else ()), "--data.batch_size=2")
     assert data.synthetic == (setting != "own")
     batch = next(iter(data.train_dataloader()))
     assert batch.source.landmarks is not None
@@ -173,9 +181,7 @@ def test_training_batches_never_hold_target_labels(setting: str, compose: Compos
         return
     assert batch.target is not None
     assert batch.target.landmarks is None
-    pseudo = next(iter(data.target_loader()))
-    assert isinstance(pseudo, FaceBatch)
-    assert pseudo.landmarks is None
+    assert next(iter(data.target_loader())).landmarks is None
 
 
 @pytest.mark.parametrize("oracle_box", [False, True])
@@ -204,8 +210,7 @@ def test_skip_reaches_the_sets_and_says_how_many(
         (folders / "art" / name).write_bytes(b"no image")
     with pytest.raises(DataError, match=r"face001\.jpg.*2 of 5 files are bad.*on_error=skip"):
         of_folders(folders).setup()
-    paths = [f"--paths.{name}={folders / place}" for name, place in (("source", "photos"), ("target", "art"))]
-    data = compose("own", "--paths.data=files", *paths, "--data.on_error=skip")
+    data = compose("own", *paths(folders), "--data.on_error=skip")
     assert len(data.target_faces or ()) == 3
     assert "skipped 2 of 5 files" in caplog.text
 
@@ -215,6 +220,12 @@ def test_an_epoch_is_a_pass_over_the_source_unless_told(folders: Path) -> None:
     assert len(of_folders(folders, batch_size=32).train_dataloader()) == 1
     data = of_folders(folders, steps_per_epoch=7)
     assert len(list(data.train_dataloader())) == 7
+
+
+def test_translators_get_training_batches_in_their_own_colours(folders: Path) -> None:
+    images = UnpairedImages(of_folders(folders), batch_size=3, steps_per_epoch=2)
+    assert [len(batch.target or ()) for batch in images.train_dataloader()] == [3, 3]
+    assert images.data.augmentation.rotation > 0 == images.data.augmentation.colour
 
 
 def test_a_method_with_a_target_needs_one(folders: Path) -> None:

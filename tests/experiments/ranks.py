@@ -32,7 +32,7 @@ class RankReport(Callback):
             "pseudo": pseudo and _hash(vars(pseudo)),
             "pseudo_faces": 0 if pseudo is None else len(pseudo.landmarks),
             "optimizers": [_hash(o.state_dict()["state"]) for o in trainer.optimizers],
-            "figures": method.scores,
+            "scores": method.scores,
             "seed": torch.initial_seed(),
         }
         folder = Path(trainer.default_root_dir) / self.folder

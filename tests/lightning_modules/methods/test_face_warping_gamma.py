@@ -117,6 +117,6 @@ def test_yaml_chooses_pairing_and_field(learned: bool) -> None:
     given = {"warper": {"class_path": f"{room}.WarperObjective", "init_args": {**options, "border_anchors": 3}}}
     objective = parser.instantiate_classes(parser.parse_object(given)).warper
     assert isinstance(objective.pairing, SimilarPose)
-    assert objective.border_anchors == 3
+    assert objective.spline.border_anchors == 3
     assert (objective.learned is not None) == learned
     assert not learned or objective.learned.max_offset == 0.02

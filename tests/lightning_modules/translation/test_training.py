@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from datamodules.datasets import SyntheticDataModule
-from datamodules.setting import SettingDataModule
-from datamodules.unpaired import UnpairedImages
+from datamodules.setting import SettingDataModule, UnpairedImages
 from lightning_modules.translation import PatchDiscriminator, Translator, UNetGenerator
 from lightning_modules.translation.training import TranslatorTraining
 from tests.lightning_modules.methods.running import Watch, fit, whole_and_resumed
