@@ -1,7 +1,8 @@
 """What is trained here has in common: how far its run is, schedules, and optimizer steps taken by hand."""
 
 import math
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
@@ -24,6 +25,8 @@ class TrainingModule(LightningModule):
 
     phase_name = "train"
     """What :attr:`phase` is where all epochs do the same."""
+    bounds: ClassVar[Sequence[str]] = ("max_epochs", "max_steps", "max_time")
+    """Trainer options any of which gives the run a length that its schedule can be computed from."""
     _share_of_time = 0.0
 
     @property
@@ -46,14 +49,20 @@ class TrainingModule(LightningModule):
         return min(1.0, max(shares, default=self._share_of_time))
 
     def check_trainer(self, trainer: Trainer) -> None:
-        """Refuse what cannot be trained, before anything is.
+        """Refuse a run that cannot be trained.
 
         Raises:
-            ValueError: nothing bounds the run, or half precision meets several optimizers, whose gradients have one
-                scale between them while each step may change it.
+            ValueError: none of :attr:`bounds` is set; or float16 with several optimizers, which would share a gradient
+                scale that each of their steps may change.
         """
-        if trainer.max_epochs == trainer.max_steps == UNBOUNDED and _timer(trainer) is None:
-            raise ValueError("the run has no end; give trainer.max_epochs, trainer.max_steps or trainer.max_time.")
+        given = {
+            "max_epochs": trainer.max_epochs != UNBOUNDED,
+            "max_steps": trainer.max_steps != UNBOUNDED,
+            "max_time": _timer(trainer) is not None,
+        }
+        if not any(given[bound] for bound in self.bounds):
+            wanted = " or ".join(f"trainer.{bound}" for bound in self.bounds)
+            raise ValueError(f"the length of the run is unknown to {type(self).__name__}; give {wanted}.")
         if trainer.precision in ("16-mixed", "16-true") and not self.automatic_optimization:
             optimizers = self.configure_optimizers()
             if isinstance(optimizers, list) and len(optimizers) > 1:

@@ -1,4 +1,4 @@
-"""Labelled photos made into something like caricatures: exaggerated geometry, and a drawing's look."""
+"""Labelled photos made to resemble caricatures: exaggerated geometry, and a drawing's look."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,16 +19,15 @@ Range = tuple[float, float]
 class Look:
     """How photos are made to look drawn. All draws come from torch's global generator.
 
-    A photo first gains local contrast, then is drawn in one medium at most, then takes colours of the paired stylised
-    face. Each of the shares is a probability per photo; sizes are drawn uniformly once a batch, as shares of the crop's
-    side.
+    A photo gains local contrast, then is drawn in at most one medium, then takes colours of the paired stylised face.
+    Probabilities are per photo; sizes are drawn uniformly once a batch, as shares of the crop's side.
 
     Args:
         clarity: probability of exaggerated local contrast.
         painting: probability of brush strokes.
         poster: probability of brush strokes in a few flat colours.
         cartoon: probability of brush strokes with ink lines.
-        ink: probability of ink lines on paper and nothing else.
+        ink: probability of ink lines on white paper.
         pencil: probability of a pencil sketch.
         colours: probability of taking mean and spread of the stylised face's colours.
         amplitude: probability of taking its low-frequency amplitudes.
@@ -104,7 +103,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Stylization:
-    """Geometry first, then the look: lines and strokes stay as sharp as they are drawn.
+    """Exaggerated geometry, then the look, so that lines and strokes are not blurred by resampling.
 
     Args:
         exaggeration: how photos are warped; None leaves their geometry.

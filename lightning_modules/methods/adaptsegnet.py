@@ -1,4 +1,7 @@
-"""Landmarks arranged alike on photos and on drawings (Tsai et al., CVPR 2018: "AdaptSegNet")."""
+"""Adversarial adaptation of the output: landmarks on drawings arranged as on photos (AdaptSegNet).
+
+Source: Tsai et al., "Learning to adapt structured output space for semantic segmentation", CVPR 2018.
+"""
 
 import math
 from collections.abc import Sequence
@@ -17,12 +20,12 @@ DISCRIMINATOR = 1
 
 
 class AdaptSegNet(Adaptation):
-    """Train on labelled photos, and against discriminators that see where the landmarks of the last stages are.
+    """Train on labelled photos, and against discriminators that are given the landmarks of the last stages.
 
-    Each step the landmarker learns the photos' labels and to have its landmarks on drawings taken for a photo's; then
-    the discriminators learn to tell the two apart. The paper's discriminators see class scores of a segmentation, from
-    its last and an earlier layer; these see landmarks drawn as Gaussians, of the last stage and the one before. A
-    landmarker with one stage has one discriminator.
+    In each step the landmarker learns the photos' labels, and that the discriminators take its landmarks on drawings
+    for a photo's; then the discriminators learn to tell the two apart. The paper's discriminators see class scores of
+    a segmentation, from its last and an earlier layer; these see landmarks drawn as Gaussians, of the last stage and
+    the one before. A landmarker with one stage has one discriminator.
 
     Args:
         landmarker: the network, pretrained on the source.
@@ -70,12 +73,12 @@ class AdaptSegNet(Adaptation):
             self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=size)
 
     def deceiving_loss(self, stages: Tensor) -> Tensor:
-        """How far drawings' landmarks, all stages', ``(B, S, 68, 2)``, are from being taken for photos', weighted."""
+        """Weighted cross entropy of drawings' landmarks, all stages', ``(B, S, 68, 2)``, being judged as a photo's."""
         judged = zip(self.stage_weights, self._judge(stages), strict=True)
         return torch.stack([weight * judgement_loss(logits, photo=True) for weight, logits in judged]).sum()
 
     def telling_loss(self, photos: Tensor, drawings: Tensor) -> Tensor:
-        """The discriminators' cross entropy, summed over stages; the landmarker gets no gradient from it.
+        """The discriminators' own cross entropy, summed over stages; the landmarker gets no gradient from it.
 
         Args:
             photos: all stages' landmarks on photos, crop coordinates, shape ``(B, S, 68, 2)``.

@@ -1,4 +1,7 @@
-"""Bidirectional learning: translators and landmarker teach each other (Li, Yuan, Vasconcelos, CVPR 2019: "BDL")."""
+"""Bidirectional learning: translator and landmarker learn from each other (Li, Yuan, Vasconcelos, CVPR 2019: "BDL").
+
+"Translators" below are the two generators with their image discriminators.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,17 +32,17 @@ GENERATORS, IMAGE_DISCRIMINATORS = 2, 3
 
 @dataclass(frozen=True)
 class Rounds:
-    """Rounds of three phases; the last one's self-training lasts as long as the run.
+    """Rounds of three phases; self-training of the last round goes on to the end of the run.
 
     Args:
         count: K, how many rounds.
         translation: epochs in which the translators learn, in each round.
         adaptation: epochs in which the landmarker learns from translated photos and against the discriminator.
         self_training: epochs in which it learns from pseudo landmarks as well.
-        renew: epochs after which pseudo landmarks are taken anew (the paper's N is ``self_training / renew``).
+        renew: epochs after which pseudo landmarks are found anew (the paper's N is ``self_training / renew``).
 
     Raises:
-        ValueError: a number below what makes sense.
+        ValueError: ``count`` or ``renew`` is below 1, a phase below 0, or the landmarker has no epoch.
     """
 
     count: int = 2
@@ -67,22 +70,22 @@ class Rounds:
 
 
 class BDL(AdaptSegNet):
-    """Rounds of translators learning with the landmarker fixed, and the landmarker with the translators fixed.
+    """Rounds in which the translators learn while the landmarker is frozen, then the landmarker while they are.
 
     In each round (Algorithm 1 of the paper):
 
-    1. *translation*: the translators go on learning CycleGAN's objective and that the landmarker sees in a translated
-       face, and in one translated there and back, what it sees in the original.
-    2. *adaptation*: the landmarker learns the labels of translated photos, and against a discriminator on where its
-       landmarks are (as ``adaptsegnet``, last stage only).
-    3. *self-training*: the same, and its own landmarks on the target faces it is surest of.
+    1. *translation*: the translators learn CycleGAN's objective, and a perceptual one: the landmarker's estimates are
+       to stay the same under translation, and under translation there and back.
+    2. *adaptation*: the landmarker learns the labels of translated photos, and against a discriminator of its landmarks
+       (as ``adaptsegnet``, last stage only).
+    3. *self-training*: as 2, and pseudo landmarks of the target faces with the highest confidence.
 
-    As in the paper: CycleGAN and its settings, λ of the discriminator, weights of the perceptual terms, and as in its
-    program the distance in these (mean squared, of instance-normalised maps). What differs: maps are the landmarks
-    drawn as Gaussians, not class scores; confidence is a face's agreement with its mirror image, and a share of faces
-    is kept, not the pixels above 0.9; the first translators have learned without a perceptual term, so that all
-    methods share them; they learn on the landmarker's own batches, whose colours vary; and networks go on from round to
-    round, the landmarker under the one schedule that all methods here have.
+    As in the paper: CycleGAN and its settings, λ of the discriminator, the weights of the perceptual terms, and, as in
+    its program, their distance (mean squared, of instance-normalised maps). What differs: maps are landmarks drawn as
+    Gaussians, not class scores; confidence is a face's agreement with its mirror image, and a share of the faces is
+    kept, not the pixels above 0.9; the first translators were trained without the perceptual term, so that all methods
+    can share them; they see the landmarker's own batches, with colour augmentation; networks continue from round to
+    round, and the landmarker has one learning-rate schedule over the whole run.
 
     Args:
         landmarker: the network, pretrained on the source: M of the first round.
@@ -91,12 +94,12 @@ class BDL(AdaptSegNet):
         translated_share: probability that a photo is translated (the paper: 1).
         keep: share of target faces whose pseudo landmarks are trained on.
         pseudo_weight: of the loss on these.
-        perceptual_weight: of what the landmarker sees in a translated face.
-        reconstruction_weight: of what it sees in a face translated there and back.
-        translation_batch: at most so many pairs of a batch in a translation step.
-        translation_learning_rate: Adam's, of generators and critics; in the second half of a translation phase it falls
-            to 0 along a line.
-        pool_size: translations that each critic's pool holds.
+        perceptual_weight: of the perceptual term on translated faces.
+        reconstruction_weight: of the perceptual term on faces translated there and back.
+        translation_batch: largest number of a batch's pairs in a translation step.
+        translation_learning_rate: Adam's, of generators and image discriminators; in the second half of a translation
+            phase it falls to 0 along a line.
+        pool_size: translated images that each image discriminator's pool holds.
         stage_weights: of deceiving the discriminator.
         options: of the discriminator and the landmarker's optimizer, see :class:`AdaptSegNet`.
 

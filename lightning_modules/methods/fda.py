@@ -1,4 +1,4 @@
-"""Fourier domain adaptation: photos with the target's low frequencies, then what several bands agree on."""
+"""Fourier domain adaptation: photos with the target's low frequencies, then the mean of several bands' landmarkers."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback
 from torch import Tensor, nn
 
 from datamodules.faces import TrainBatch
@@ -14,7 +14,6 @@ from lightning_modules.augment.amplitude import swap_amplitude
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.methods.adaptation import LANDMARKER, Adaptation
 from lightning_modules.methods.pseudo import PseudoLandmarkStore
-from lightning_modules.training import UNBOUNDED
 
 Phase = Literal["bands", "pseudo"]
 
@@ -30,15 +29,15 @@ class FDA(Adaptation):
     landmarks, and the landmarker that is tested goes on with photos' labels, swapped with a band drawn for each photo,
     and those. The paper tests the mean of its three networks too; here one landmarker is tested, as of every method.
 
-    The paper's entropy term is left out: it makes a softmax over classes certain on the target, and coordinates have
-    no classes to be certain of. Its confident 66 % of the pixels become the faces on which crop and mirror image agree.
+    The paper's entropy term is left out: it sharpens a softmax over classes, which coordinates do not have. Its most
+    confident 66 % of the pixels become the faces on which crop and mirror image agree best.
 
     A step of the first part costs as many passes as there are bands; ``bands: [0.05]`` trains one landmarker only.
 
     Args:
         landmarker: the network, pretrained on the source; it learns the first band.
         bands: β of each landmarker, see :func:`~lightning_modules.augment.amplitude.swap_amplitude`.
-        band_share: share of the epochs that belong to the first part.
+        band_share: share of the epochs that belong to the first part of the run.
         pseudo_weight: of the loss on pseudo landmarks.
         keep: share of target faces whose pseudo landmarks are trained on.
         options: learning rate, schedule and clipping, see :class:`Adaptation`.
@@ -46,6 +45,8 @@ class FDA(Adaptation):
     Raises:
         ValueError: there is no band, or a share or β is out of range.
     """
+
+    bounds = ("max_epochs",)
 
     def __init__(
         self,
@@ -64,16 +65,6 @@ class FDA(Adaptation):
         self.bands, self.band_share = tuple(bands), band_share
         self.pseudo, self.pseudo_weight = PseudoLandmarkStore(keep=keep, finder=BandMean.of), pseudo_weight
         self.others = nn.ModuleList(deepcopy(landmarker) for _ in self.bands[1:])
-
-    def check_trainer(self, trainer: Trainer) -> None:
-        """Also refuse a run without a number of epochs.
-
-        Raises:
-            ValueError: see :meth:`TrainingModule.check_trainer`; or ``max_epochs`` does not bound the run.
-        """
-        super().check_trainer(trainer)
-        if trainer.max_epochs == UNBOUNDED:
-            raise ValueError("FDA's first part is a share of the epochs (band_share); give trainer.max_epochs.")
 
     @property
     def phase(self) -> Phase:

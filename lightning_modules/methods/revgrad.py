@@ -1,5 +1,7 @@
-"""Features that do not tell photos from drawings (Ganin and Lempitsky, "Unsupervised domain adaptation by
-backpropagation", ICML 2015)."""
+"""Gradient reversal: features from which photos and drawings cannot be told apart.
+
+Source: Ganin and Lempitsky, "Unsupervised domain adaptation by backpropagation", ICML 2015.
+"""
 
 import math
 from typing import Any
@@ -19,9 +21,9 @@ CLASSIFIER = 1
 class RevGrad(Adaptation):
     """Train on labelled photos, and against a domain classifier on the landmarker's shared features.
 
-    One loss and one backward pass: the classifier descends its cross entropy; below it the gradient is reversed and
-    grows over the run as :func:`reversal_strength` says, so the features ascend it. As in the paper, but for the
-    optimiser: theirs is one SGD over both.
+    One loss and one backward pass: the classifier descends its cross entropy; below it the gradient is reversed, so the
+    features ascend it, with a weight that grows over the run (:func:`reversal_strength`). The paper has one SGD over
+    both networks, here each has an Adam.
 
     Args:
         landmarker: the network, pretrained on the source.
@@ -90,7 +92,7 @@ def reverse_gradient(features: Tensor, strength: float = 1.0) -> Tensor:
 
 
 def reversal_strength(progress: float, steepness: float = 10.0) -> float:
-    """λ over a run: 2 / (1 + exp(-γ p)) - 1, from 0 at its beginning to nearly 1: an untrained classifier has no say.
+    """λ over a run: 2 / (1 + exp(-γ p)) - 1, from 0 to nearly 1, as an untrained classifier's gradient is noise.
 
     Args:
         progress: p, the share of the run that is done.

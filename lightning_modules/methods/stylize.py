@@ -14,13 +14,13 @@ from lightning_modules.methods.adaptation import Adaptation
 class Stylize(Adaptation):
     """Train on labelled photos given the target's look and exaggerated geometry.
 
-    The target is not learned from directly: its images lend colours and amplitudes, and the landmarker's own current
-    predictions on them say which shapes to warp photos to. Labels stay exact whatever those are worth.
+    The target's images are not trained on: photos take their colours and amplitudes, and are warped towards the
+    landmarker's current estimates on them. However wrong an estimate, the warped photo's labels are exact.
 
     Args:
         landmarker: the network, pretrained on the source.
         stylization: how photos are stylised; None leaves them as they are.
-        freeze_batch_norm: keep batch-norm statistics as the pretraining left them, those of photos.
+        freeze_batch_norm: keep the batch-norm statistics of the pretraining.
         options: learning rate, schedule and clipping, see :class:`Adaptation`.
     """
 
@@ -48,7 +48,7 @@ class Stylize(Adaptation):
         Args:
             photos: labelled crops.
             drawings: as many stylised faces.
-            shapes: landmarks of those, ``(B, 68, 2)``; what the landmarker says of them if None.
+            shapes: landmarks of those, crop coordinates, ``(B, 68, 2)``; the landmarker's estimates if None.
         """
         if self.stylization is None:
             return photos

@@ -3,13 +3,11 @@
 from typing import Any
 
 import torch
-from lightning import Trainer
 from torch import Tensor
 
 from datamodules.faces import TrainBatch
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods.base import FaceMethod
-from lightning_modules.training import UNBOUNDED
 
 
 class Supervised(FaceMethod):
@@ -21,9 +19,10 @@ class Supervised(FaceMethod):
         warmup: share of the steps (at least two of them) in which the learning rate rises to its peak; then it falls
             along a cosine.
         weight_decay: decoupled weight decay.
-        continue_from_start: go on from the pretrained start of other methods, to see what further training by itself
-            does.
+        continue_from_start: go on from the pretrained start of other methods, as a control for longer training.
     """
+
+    bounds = ("max_epochs", "max_steps")
 
     def __init__(
         self,
@@ -37,18 +36,8 @@ class Supervised(FaceMethod):
         self.needs_pretraining = continue_from_start  # type: ignore[misc]  # of this one
         self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
 
-    def check_trainer(self, trainer: Trainer) -> None:
-        """Also refuse a run without a number of steps.
-
-        Raises:
-            ValueError: only time bounds the run.
-        """
-        super().check_trainer(trainer)
-        if trainer.max_epochs == trainer.max_steps == UNBOUNDED:
-            raise ValueError("the one-cycle schedule needs a number of steps; give trainer.max_epochs or max_steps.")
-
     def setup(self, stage: str) -> None:
-        """Also give the landmarker the source's shapes (e.g. for its mean face)."""
+        """Also give the landmarker the source's labels under the plain crop, e.g. for its mean face."""
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
@@ -67,7 +56,7 @@ class Supervised(FaceMethod):
         optimizer = torch.optim.AdamW(
             self.landmarker.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
-        # OneCycleLR divides by the lengths of the rise and the fall, each a step short of what one would think.
+        # OneCycleLR divides by the lengths of the rise and the fall, each less a step, which must not be 0.
         steps = max(3, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,

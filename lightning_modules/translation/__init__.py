@@ -1,4 +1,4 @@
-"""Translators: images from one style to another, learned from unpaired images. Plain torch, but for the training."""
+"""Image translators from one style to another, learned from unpaired images; plain torch but for ``training``."""
 
 from lightning_modules.translation.discriminators import PatchDiscriminator
 from lightning_modules.translation.generators import Generator, ResNetGenerator, UNetGenerator

@@ -16,7 +16,7 @@ SOURCE, TARGET = "source", "target"
 
 @dataclass(frozen=True)
 class TranslatedImages:
-    """A batch in both styles; RGB in [0, 1], each of shape ``(B, 3, S, S)``.
+    """A batch in both styles, there and back; RGB in [0, 1], each of shape ``(B, 3, S, S)``.
 
     Attributes:
         photos: as given.
@@ -57,11 +57,11 @@ class GeneratorLoss:
 class Translator(nn.Module):
     """Two generators and two discriminators, one of each for either style.
 
-    The two of a kind are built alike and start apart: weights of all convolutions are N(0, 0.02²), biases 0.
+    The two of a kind have the same architecture. All convolutions start with weights from N(0, 0.02²) and biases 0.
 
     Args:
-        generator: what one is like (default: the paper's, with 9 blocks).
-        discriminator: what one is like (default: the paper's, 70 × 70 patches).
+        generator: the architecture of both (the paper's with 9 blocks if None).
+        discriminator: the architecture of both (the paper's with 70 × 70 patches if None).
         cycle_weight: λ of the cycle term, for images in [-1, 1] as published.
         identity_weight: of the identity term, as a share of ``cycle_weight`` (0.5: five times); 0 leaves it out.
     """
@@ -81,7 +81,7 @@ class Translator(nn.Module):
         self.initialise()
 
     def initialise(self) -> None:
-        """Forget what was learned: draw all weights anew."""
+        """Draw all weights from torch's global generator."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(module.weight, 0.0, 0.02)
@@ -109,7 +109,7 @@ class Translator(nn.Module):
         Args:
             photos: RGB in [0, 1], shape ``(B, 3, S, S)``.
             stylised: likewise; nothing pairs them with the photos.
-            further: gives more terms, e.g. what a landmarker says of the translations.
+            further: gives more terms, e.g. of a landmarker's estimates on the translated images.
         """
         images = self.translate(photos, stylised)
         with frozen(self.discriminators):
@@ -132,7 +132,7 @@ class Translator(nn.Module):
         Args:
             photos: real ones.
             stylised: real ones.
-            to_target: photos in the target's style, best by way of an :class:`ImagePool`.
+            to_target: photos in the target's style, usually out of an :class:`ImagePool`.
             to_source: stylised faces as photos, likewise.
         """
         losses = [
@@ -140,7 +140,7 @@ class Translator(nn.Module):
             + least_squares(self.discriminators[style](translated.detach()), real=False)
             for style, real, translated in ((TARGET, stylised, to_target), (SOURCE, photos, to_source))
         ]
-        # Halved, so that the discriminators learn more slowly than the generators.
+        # Halved as published (section 7.1), so that discriminators learn more slowly than generators.
         return (losses[0] + losses[1]) / 2
 
 
@@ -150,5 +150,5 @@ def least_squares(judged: Tensor, real: bool) -> Tensor:
 
 
 def distance(images: Tensor, others: Tensor) -> Tensor:
-    """Mean absolute difference of images in [0, 1], counted as published: in [-1, 1]; a scalar."""
+    """Mean absolute difference of images in [0, 1], in the published scale of [-1, 1], i.e. doubled; a scalar."""
     return 2 * (images - others).float().abs().mean()

@@ -125,7 +125,3 @@ class TestAtomicCheckpointIO:
         # The half-written one is no obstacle to the next.
         AtomicCheckpointIO().save_checkpoint(self.new, path)
         assert torch.load(path, weights_only=True)["epoch"] == 2
-
-    def test_a_trainer_uses_it(self, tmp_path: Path) -> None:
-        trainer = Trainer(accelerator="cpu", logger=False, plugins=[AtomicCheckpointIO()], default_root_dir=tmp_path)
-        assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)

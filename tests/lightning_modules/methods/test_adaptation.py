@@ -102,7 +102,7 @@ def test_methods_that_count_epochs_or_steps_refuse_a_run_bounded_by_time(tmp_pat
 def test_half_precision_is_refused_where_optimizers_would_share_its_scale(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="bf16-mixed"):
         fit(_WithCritic(), tmp_path, 1, precision="16-true")
-    mixed: Any = SimpleNamespace(precision="16-mixed", max_epochs=1, max_steps=-1)
+    mixed: Any = SimpleNamespace(precision="16-mixed", max_epochs=1, max_steps=-1, callbacks=[])
     with pytest.raises(ValueError, match="bf16-mixed"):
         FaceWarping(LinearLandmarker()).check_trainer(mixed)
     Stylize(LinearLandmarker()).check_trainer(mixed)

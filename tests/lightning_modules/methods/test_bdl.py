@@ -8,14 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_modules.landmarkers.base import evaluating
 from lightning_modules.methods import BDL
 from lightning_modules.methods.bdl import GENERATORS, IMAGE_DISCRIMINATORS, Rounds
 from lightning_modules.methods.pseudo import PseudoLandmarks
 from lightning_modules.translation import PatchDiscriminator, ResNetGenerator, Translator
 from tests.lightning_modules.methods.adversaries import (
     TwoStages,
-    descend,
     pair_batch,
     stand_in_batch,
 )
@@ -105,7 +103,7 @@ def test_the_perceptual_terms() -> None:
     def seen(faces: Tensor) -> np.ndarray[Any, Any]:
         maps = method.discriminators[-1].maps(method(faces)).detach().double().numpy()
         mean, variance = maps.mean((2, 3), keepdims=True), maps.var((2, 3), keepdims=True)
-        return (maps - mean) / np.sqrt(variance + 1e-5)  # type: ignore[no-any-return]
+        return (maps - mean) / np.sqrt(variance + 1e-5)
 
     def distance(a: Tensor, b: Tensor) -> float:
         return float(((seen(a) - seen(b)) ** 2).mean())
@@ -139,34 +137,6 @@ def test_a_translation_step_teaches_generators_what_the_landmarker_sees(monkeypa
     assert gradient.abs().sum() > 0
 
 
-def test_translation_lowers_its_objective() -> None:
-    """On stand-in faces: what comes back is more and more the face, and looks so to the landmarker."""
-    method, batch = make(), stand_in_batch(2)
-    found: list[dict[str, Tensor]] = []
-
-    def loss() -> Tensor:
-        with evaluating(method.landmarker):
-            given = method.translator.generator_loss(batch.source.images, batch.target.images, method.perceptual_terms)
-        found.append({name: value.detach() for name, value in given.terms.items()})
-        return given.total
-
-    descend(loss, method.translator.generators, 5e-3)
-    for name in ("cycle", "perceptual_reconstruction"):
-        assert found[-1][name] < 0.8 * found[0][name], name
-
-
-def test_translated_faces_can_be_made_to_look_alike_to_the_landmarker() -> None:
-    method, batch = make().eval(), stand_in_batch(2)
-
-    def loss() -> Tensor:
-        return method.perceptual_terms(method.translator.translate(batch.source.images, batch.target.images))[
-            "perceptual"
-        ]
-
-    losses = descend(loss, method.translator.generators, 5e-3)
-    assert losses[-1] < 0.7 * losses[0]
-
-
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_adaptation_learns_from_translated_photos(monkeypatch: Any, share: float) -> None:
     method, batch = make(translated_share=share).train(), pair_batch(4)
@@ -182,7 +152,6 @@ def test_adaptation_learns_from_translated_photos(monkeypatch: Any, share: float
     images = batch.source.images.clone()
     images[chosen] = method.translator.to_target(images[chosen]).detach()
     stages = method.landmarker(torch.cat([images, batch.target.images])).stages
-    assert batch.source.landmarks is not None
     supervised = (stages[:4] - batch.source.landmarks[:, None]).norm(dim=-1).mean()
     torch.testing.assert_close(loss, supervised + method.deceiving_loss(stages[4:]))
 
@@ -196,7 +165,6 @@ def test_self_training_adds_the_confident_faces(monkeypatch: Any) -> None:
     method.pseudo.current = PseudoLandmarks(method.image_size * pseudo, trust)
     method.training_step(batch, 0)
     stages = method.landmarker(torch.cat([batch.source.images, batch.target.images])).stages
-    assert batch.source.landmarks is not None
     errors = (stages - torch.cat([batch.source.landmarks, pseudo])[:, None]).norm(dim=-1).mean((1, 2))
     expected = errors[:4].mean() + 0.5 * (trust * errors[4:]).sum() / 4 + method.deceiving_loss(stages[4:])
     torch.testing.assert_close(steps[0][0], expected)
@@ -206,11 +174,6 @@ def test_rounds_follow_each_other_and_the_last_phase_lasts() -> None:
     rounds = Rounds(count=2, translation=1, adaptation=2, self_training=2)
     once = [("translation", 0), ("adaptation", 0), ("adaptation", 1), ("self_training", 0), ("self_training", 1)]
     assert [rounds.place(epoch) for epoch in range(12)] == [*once, *once, ("self_training", 2), ("self_training", 3)]
-
-
-def test_phases_may_be_left_out() -> None:
-    assert [Rounds(1, 0, 1, 0).place(epoch)[0] for epoch in range(2)] == ["adaptation", "self_training"]
-    assert [Rounds(2, 1, 0, 1).place(epoch)[0] for epoch in range(4)] == ["translation", "self_training"] * 2
 
 
 def test_the_published_number_of_rounds_fills_300_epochs() -> None:

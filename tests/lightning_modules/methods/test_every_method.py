@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from jsonargparse import ArgumentParser
+from torch.nn.utils import get_total_norm
 
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.augment.stylization import Stylization
@@ -88,6 +89,34 @@ def test_a_resumed_run_ends_where_a_whole_one_does(method: str, cut: int, tmp_pa
     whole, resumed = whole_and_resumed(METHODS[method], tmp_path, 4, cut)
     assert torch.equal(weights(whole), weights(resumed))
     assert whole.scores == resumed.scores
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "supervised"])
+def test_the_landmarkers_gradient_is_clipped(method: str, tmp_path: Path) -> None:
+    """In all phases; and each of several landmarkers by itself. A step leaves the gradient that it took."""
+    phases: dict[str, Any] = {"bdl": {"rounds": Rounds(1, 0, 1, 1, 1)}, "fda": {"band_share": 1.0}}
+    trained = METHODS[method](gradient_clip_norm=1e-3, **phases.get(method, {}))
+    networks = [trained.trained, *getattr(trained, "others", [])]
+    norms = Watch(lambda m: [get_total_norm(grads) for n in networks if (grads := _gradients(n))])
+    fit(trained, tmp_path, 2, norms)
+    found = [float(norm) for step in norms.seen for norm in step]
+    assert found
+    assert found == pytest.approx([1e-3] * len(found), rel=1e-3)
+
+
+def _gradients(network: torch.nn.Module) -> list[torch.Tensor]:
+    return [p.grad for p in network.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("method", ["self_training", "fda"])
+def test_copies_start_where_the_landmarker_starts(method: str, tmp_path: Path) -> None:
+    trained = METHODS[method](learning_rate=0.0)
+    with torch.no_grad():
+        trained.landmarker.conv.weight.add_(1.0)  # a start that was loaded after the method was built
+    before = weights(trained.landmarker)
+    fit(trained, tmp_path, 1)
+    for copy in [trained.other] if method == "self_training" else trained.others:
+        torch.testing.assert_close(weights(copy), before)
 
 
 @pytest.mark.parametrize("method", ["supervised", "stylize", "self_training", "fda"])

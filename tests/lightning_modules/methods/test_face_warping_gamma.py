@@ -13,7 +13,7 @@ from lightning_modules.methods import FaceWarping
 from lightning_modules.methods.face_warping import PROXIMAL, WARPER
 from lightning_modules.methods.pseudo import PseudoLandmarks
 from lightning_modules.warping import LearnedField, SimilarPose, WarperObjective
-from tests.lightning_modules.methods.running import STEPS, Watch, fit, last_checkpoint, weights
+from tests.lightning_modules.methods.running import STEPS, Watch, fit, weights
 from tests.lightning_modules.methods.small import SIZE, LinearLandmarker, face_batch, shapes, silent, smooth_images
 
 OPTIONS: dict[str, Any] = {
@@ -45,11 +45,6 @@ def test_gamma_goes_with_the_steps_that_warp(optimization: str, holder: int) -> 
         assert first["lr"] == rate
         assert [group["lr"] for group in rest] == ([3e-2] if which == holder else [])
     assert set(optimizers[holder].param_groups[1]["params"]) == set(method.warper.parameters())
-
-
-def test_its_learning_rate_is_the_warpers_if_none_is_given() -> None:
-    optimizer = make(gamma_learning_rate=None).configure_optimizers()[WARPER]
-    assert [group["lr"] for group in optimizer.param_groups] == [1e-4, 1e-4]
 
 
 def test_parameters_that_are_frozen_are_not_learned() -> None:
@@ -112,15 +107,6 @@ def test_joint_steps_move_gamma_at_its_own_rate(tmp_path: Path) -> None:
     assert 0 < ends[1] <= 1.01e-3 * STEPS  # Adam's step is at most its rate
 
 
-def test_gamma_lies_in_the_checkpoint(tmp_path: Path) -> None:
-    method = make()
-    fit(method, tmp_path, 1, last_checkpoint(tmp_path))
-    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
-    kept = {name: value for name, value in state.items() if name.startswith("warper.")}
-    assert kept.keys() == {f"warper.{name}" for name, _ in method.warper.named_parameters()}
-    assert torch.equal(torch.cat([value.flatten() for value in kept.values()]), gamma(method))
-
-
 @pytest.mark.parametrize("learned", [True, False])
 def test_yaml_chooses_pairing_and_field(learned: bool) -> None:
     room = "lightning_modules.warping"
@@ -134,23 +120,3 @@ def test_yaml_chooses_pairing_and_field(learned: bool) -> None:
     assert objective.spline.border_anchors == 3
     assert (objective.learned is not None) == learned
     assert not learned or objective.learned.max_offset == 0.02
-
-
-def test_the_closed_form_has_nothing_to_keep() -> None:
-    method = FaceWarping(LinearLandmarker(), WarperObjective(pairing=SimilarPose()), **OPTIONS)
-    assert method.gamma == []
-    assert [name for name in method.state_dict() if name.startswith("warper")] == []
-
-
-def test_folding_is_logged_as_the_share_of_the_fields_that_fold() -> None:
-    method = FaceWarping(LinearLandmarker(), WarperObjective(), **OPTIONS).double().eval()
-    logged = silent(method)
-    labels = method.landmarker(smooth_images(2, seed=2)).landmarks.detach()
-    for crossed in (False, True):
-        if crossed:
-            labels[0, [36, 45]] = labels[0, [45, 36]]
-        source, target = face_batch(smooth_images(2, seed=1), labels), face_batch(smooth_images(2, seed=2))
-        method.warper_loss(source, target)
-        folded = method.warp(source, target)[0].folded
-        assert logged["train/folded"] == pytest.approx(float(folded.mean()))
-        assert (folded > 0).tolist() == [crossed, False]

@@ -51,9 +51,3 @@ def test_batch_norm_may_keep_the_photos_statistics(freeze: bool, tmp_path: Path)
     method = Stylize(LinearLandmarker(), Stylization(), freeze_batch_norm=freeze)
     fit(method, tmp_path, 1)
     assert (method.landmarker.norm.num_batches_tracked == 0) == freeze
-
-
-def test_nothing_to_stylise_is_plain_supervision() -> None:
-    method = Stylize(LinearLandmarker())
-    source = face_batch(smooth_images(4).float(), shapes(4).float())
-    assert method.stylized(source, face_batch(smooth_images(4, seed=1).float())) is source
