@@ -1,6 +1,6 @@
-"""Every coordinate frame of the project, and the ways between them.
+"""Every coordinate frame of the project, and the conversions between them. All are (x, y), x to the right and y down.
 
-*Image pixels*: (x, y) in the original image, pixel centres at integers, counted from 0.
+*Image pixels*: in the original image, pixel centres at integers, counted from 0.
 
 *Crop coordinates*: ``p = x_px / size`` in the square crop of ``size`` pixels: pixel i lies at ``i / size``, so the last
 one is at ``(size - 1) / size`` and not at 1.
@@ -9,8 +9,18 @@ one is at ``(size - 1) / size`` and not at 1.
 the outer *edges* of the first and last pixel.
 
 *Heatmap cells*: a heatmap of w cells a side over a crop of S pixels has stride s = S/w. Its cell j covers the pixels
-s·j to s·j + s - 1. Which point of the crop a landmark on cell j means is each network's convention, the ``offset`` o in
-cells: p = (j + o) / w. See :mod:`lightning_modules.landmarkers.heatmaps`.
+s·j to s·j + s - 1. Which point of the crop a *landmark on cell j* means is each network's convention, the ``offset`` o
+in cells:
+
+    p = (j + o) / w        that is, pixel s·(j + o)
+
+- o = 0, the default: cell j means pixel s·j, the first one it covers, where convolutions of odd kernel and stride s
+  centre it.
+- o = (s - 1) / (2 s), :func:`cell_centre`: cell j means the middle of the pixels it covers, where 2×2 pooling centres
+  it: half a cell less half a pixel further on.
+- o = 1/2: HRNet as published, whose targets round landmarks down to whole cells and whose decoding adds half a cell.
+
+Heatmaps drawn and read with the same offset agree; published weights need their own.
 """
 
 import torch
@@ -60,20 +70,35 @@ def sampling_to_crop(points: Tensor, size: int) -> Tensor:
     Returns:
         The same points in crop coordinates, shape ``(..., 2)``.
     """
-    return 0.5 * (points + (1.0 - 1.0 / size))
+    return (points + 1) / 2 - 0.5 / size
 
 
-def mesh(positions: Tensor) -> Tensor:
-    """Every (x, y) of a square grid, rows first.
+def edge_shares(points: Tensor, size: int) -> Tensor:
+    """Crop coordinates to shares of the crop between its outer edges: pixel i is at ``(i + 1/2) / size``."""
+    return points + 0.5 / size
+
+
+def signed(shares: Tensor) -> Tensor:
+    """From [0, 1] to [-1, 1]: of :func:`edge_shares` to the sampling grid (rounded otherwise than there)."""
+    return shares * 2 - 1
+
+
+def mirrored(points: Tensor, size: int) -> Tensor:
+    """Where points of a crop, ``(..., 2)``, lie in its mirror image: pixel x becomes ``size - 1 - x``."""
+    return torch.stack([(size - 1) / size - points[..., 0], points[..., 1]], dim=-1)
+
+
+def mesh(x: Tensor, y: Tensor | None = None) -> Tensor:
+    """Every (x, y) of a grid, rows first.
 
     Args:
-        positions: the grid's positions along either axis, shape ``(N,)``.
+        x: positions of its columns, shape ``(W,)``.
+        y: positions of its rows, shape ``(H,)``; those of its columns if None.
 
     Returns:
-        Shape ``(N, N, 2)``; element ``[row, column]`` is ``(positions[column], positions[row])``.
+        Shape ``(H, W, 2)``; element ``[row, column]`` is ``(x[column], y[row])``.
     """
-    y, x = torch.meshgrid(positions, positions, indexing="ij")
-    return torch.stack([x, y], dim=-1)
+    return torch.stack(torch.meshgrid(x, x if y is None else y, indexing="xy"), dim=-1)
 
 
 def pixel_grid(size: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -95,8 +120,17 @@ def cell_centre(stride: float) -> float:
     return (stride - 1) / (2 * stride)
 
 
-def map_positions(heatmaps: Tensor, offset: float = 0.0) -> Tensor:
-    """Crop coordinates (x, y) of a landmark on each cell, shape ``(h, w, 2)``, float32."""
-    height, width = heatmaps.shape[-2:]
-    rows, columns = (torch.arange(side, device=heatmaps.device) + offset for side in (height, width))
-    return torch.stack(torch.meshgrid(columns / width, rows / height, indexing="xy"), dim=-1)
+def cell_positions(count: int, offset: float, like: Tensor) -> Tensor:
+    """Where a landmark on each of ``count`` cells along one axis lies, in cells, shape ``(count,)``."""
+    return torch.arange(count, device=like.device, dtype=like.dtype) + offset
+
+
+def cells_to_crop(cells: Tensor, size: tuple[int, int], offset: float = 0.0) -> Tensor:
+    """Crop coordinates of landmarks on ``cells``, ``(..., 2)``, of a heatmap of ``size`` (height, width)."""
+    return (cells + offset) / cells.new_tensor([size[1], size[0]])
+
+
+def map_positions(like: Tensor, offset: float = 0.0) -> Tensor:
+    """Crop coordinates of a landmark on each cell of a heatmap ``(..., h, w)``: shape ``(h, w, 2)``, in its type."""
+    height, width = like.shape[-2:]
+    return mesh(cell_positions(width, offset, like) / width, cell_positions(height, offset, like) / height)

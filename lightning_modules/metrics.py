@@ -54,13 +54,13 @@ class LandmarkErrors(Metric):
         self.errors.append(face_nme(predicted, target))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Join the errors of all processes; one without a face sends none, of the type of the others'."""
+        """Join the errors of all processes; one without faces sends an empty tensor of the others' type."""
         if not len(self.errors):
             self.errors = [torch.empty(0, dtype=torch.float64, device=self.device)]
         super().sync(*args, **kwargs)
 
     def compute(self) -> dict[str, Tensor]:
-        """The figures over all faces since the last reset; NaN where there were none."""
+        """The scores over all faces since the last reset; NaN if there were none."""
         if not len(self.errors):
             nan = torch.tensor(float("nan"), device=self.device)
             return {"nme": nan, "fr@8": nan, "auc@8": nan, "n": torch.tensor(0, device=self.device)}

@@ -1,4 +1,4 @@
-"""Weights from files: our own state dicts, Lightning checkpoints of ours, and what authors published."""
+"""The one reader of weights files: our own state dicts, checkpoints of our runs, and what authors published."""
 
 import logging
 import pickle
@@ -17,83 +17,146 @@ StateDict = dict[str, Tensor]
 log = logging.getLogger(__name__)
 
 CHECKPOINT_PREFIX = "landmarker."
-"""Where a landmarker's tensors lie in the checkpoint of a method."""
+"""Prefix of a landmarker's tensors in the checkpoint of a method."""
 
 WRAPPERS = ("state_dict", "net", "model")
 """Keys under which authors put the tensors in files that hold more than those."""
 
 
 class WeightsError(ValueError):
-    """A weights file that cannot be used. The message names it, what was found, what was expected, what to do."""
+    """Weights that cannot be used. The message names their origin, what was found, what was expected, what to do."""
 
 
 class WeightsNotFoundError(WeightsError, FileNotFoundError):
     """There is no such weights file."""
 
 
-def read_state(path: str | Path) -> StateDict:
-    """Read a landmarker's tensors from ``path``, without running any code the file may hold.
+def read_tensors(path: str | Path) -> Any:
+    """What a file holds, tensors on the CPU, without running any code the file may contain.
 
     Args:
-        path: a state dict saved with ``torch.save``, by itself or under ``state_dict``, ``net`` or ``model`` (an
-            author's checkpoint), or a Lightning checkpoint of a run of this project, of which the tensors under
-            ``landmarker.`` are returned without that prefix. A ``module.`` prefix, as ``DataParallel`` leaves it, is
-            taken off.
+        path: written by ``torch.save`` (tensors, plain values, NumPy numbers), or a ``.safetensors`` file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        WeightsError: it is damaged, holds more than tensors, or holds no tensors.
+        WeightsNotFoundError: there is no such file (also a ``FileNotFoundError``).
+        WeightsError: it is damaged, or holds pickled objects.
     """
     path = Path(path)
     if not path.is_file():
         raise WeightsNotFoundError(
-            f"there is no weights file {path} (looked from {Path.cwd()}). Give the path of a saved landmarker."
+            f"there is no file {path} (looked from {Path.cwd()}). Give the path of saved weights."
         )
-    content = _unwrapped(_load_tensors(path), path)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # only here: the warping core runs without it
+
+            return load_file(path)
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is not a plain weights file: it holds pickled Python objects, which could run code, or it is "
+            f"damaged ({str(error).splitlines()[0]}). Expected tensors only. Save the network's state_dict() with "
+            "torch.save, or fetch the file again."
+        ) from error
+    except Exception as error:  # of damaged files, zipfile, pickle, torch and safetensors raise what has no common base
+        raise WeightsError(
+            f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no more data'}. It is truncated or not a torch file; "
+            "copy or download it again."
+        ) from error
+
+
+def read_state(path: str | Path) -> StateDict:
+    """Named tensors of a file, see :func:`read_tensors`.
+
+    Args:
+        path: a state dict, by itself or under ``state_dict``, ``net`` or ``model`` (an author's checkpoint), or a
+            checkpoint of a run of this project, of which the tensors under ``landmarker.`` are returned without that
+            prefix. A ``module.`` prefix, as ``DataParallel`` leaves it, is taken off.
+
+    Raises:
+        WeightsNotFoundError: there is no such file.
+        WeightsError: it is damaged, holds pickled objects, or holds no named tensors.
+    """
+    content = _unwrapped(read_tensors(path), path)
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         found = f"a {type(content).__name__}"
         if isinstance(content, Mapping):
             found += f" with the keys {list(content)[:5]}"
         raise WeightsError(
             f"{path} holds {found}; expected named tensors (a state dict). Save one with "
-            "torch.save(landmarker.state_dict(), path)."
+            "torch.save(network.state_dict(), path)."
         )
     return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
-def load_state(module: nn.Module, state: StateDict, origin: str, optional: frozenset[str] = frozenset()) -> None:
-    """Load ``state`` into ``module``; every tensor must fit, but for the ``optional`` ones, which may be missing.
+def load_matching(
+    module: nn.Module, state: Mapping[str, Tensor], optional: frozenset[str] = frozenset()
+) -> tuple[list[str], list[str]]:
+    """Load the tensors of ``state`` that fit ``module`` in name and shape, and say which do not.
+
+    Args:
+        module: where to load them.
+        state: tensors by name. Batch-norm's step counters may be missing: torch supplies them.
+        optional: other tensors that may be missing; the module keeps its own.
+
+    Returns:
+        One line for each of the module's tensors that is missing or of another shape, and one for each tensor of
+        ``state`` that the module does not have. Both are empty if everything was loaded.
+    """
+    shapes = {name: value.shape for name, value in module.state_dict().items()}
+    # Set aside, since torch raises for them even with strict=False.
+    misshapen = {name: value.shape for name, value in state.items() if value.shape != shapes.get(name, value.shape)}
+    missing, unexpected = module.load_state_dict(
+        {name: value for name, value in state.items() if name not in misshapen}, strict=False
+    )
+    lacking = [f"{name}: missing" for name in missing if name not in optional and name not in misshapen]
+    lacking += [
+        f"{name}: shape {tuple(shape)} in the file, {tuple(shapes[name])} in the network"
+        for name, shape in misshapen.items()
+    ]
+    return lacking, [f"{name}: unknown to the network" for name in unexpected]
+
+
+def load_state(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    origin: str,
+    optional: frozenset[str] = frozenset(),
+    partial: bool = False,
+) -> None:
+    """Load ``state`` into ``module``, whose every tensor must be there, in its shape.
+
+    Args:
+        module: where to load them. After an error it holds those that fit, and must not be used.
+        state: tensors by name.
+        origin: where they come from, for messages.
+        optional: tensors that may be missing; the module keeps its own.
+        partial: whether the module is a part of the network that ``state`` belongs to, which then may hold more.
 
     Raises:
-        WeightsError: names are missing or unknown, or shapes differ; the message lists them one by one.
+        WeightsError: tensors are missing, unknown, or of another shape; the message lists them.
     """
-    wanted = module.state_dict()
-    lines = [f"  {name}: missing" for name in wanted if name not in state and name not in optional]
-    lines += [f"  {name}: unknown to the network" for name in state if name not in wanted]
-    lines += [
-        f"  {name}: shape {tuple(value.shape)} in the file, {tuple(wanted[name].shape)} in the network"
-        for name, value in state.items()
-        if name in wanted and value.shape != wanted[name].shape
-    ]
-    if lines:
-        shown = "\n".join(lines[:20]) + (f"\n  ... and {len(lines) - 20} more" if len(lines) > 20 else "")
+    lacking, unknown = load_matching(module, state, optional)
+    if lines := lacking + ([] if partial else unknown):
+        shown = "\n  ".join(lines[:20]) + (f"\n  ... and {len(lines) - 20} more" if len(lines) > 20 else "")
         raise WeightsError(
-            f"{origin} does not hold the weights of this {type(module).__name__}: {len(lines)} of its "
-            f"{len(state)} tensors differ from the network's {len(wanted)}.\n{shown}\n"
+            f"{origin} does not hold the weights of this {type(module).__name__}: {len(lines)} of its {len(state)} "
+            f"tensors differ from the network's {len(module.state_dict())}.\n  {shown}\n"
             "Use the arguments (backbone, embed_dim, num_layers, ...) the file was saved with, or another file."
         )
-    module.load_state_dict({name: state.get(name, value) for name, value in wanted.items()})
 
 
 @dataclass(frozen=True)
 class Published:
-    """How the state dict of a published program reads under our names.
+    """Translates the state dict of a published program to our names.
 
     Args:
-        name: what it holds, for messages.
+        name: of the program, for messages.
         marker: a tensor that every such file has, and none of ours.
-        renamed: patterns of names, and what they become; applied one after the other.
-        unused: whether a tensor, given its published name and itself, takes no part in the output and is left out.
+        renamed: patterns of names and their replacements (``re.sub``), applied one after the other.
+        unused: whether a tensor, given by its published name and itself, is never applied and thus left out.
         optional: tensors of ours that a published file does not have.
     """
 
@@ -143,25 +206,7 @@ def start_from(module: nn.Module, path: str | Path, published: Published) -> Non
         load_state(module, state, str(path))
 
 
-PUBLISHED_SLPT = Published(
-    name="SLPT",
-    marker="Transformer.structure_encoding",
-    renamed=(
-        (r"^feature_extractor\.", "patch_embedding."),
-        (r"^out_layer\.", "offset_head."),
-        (r"^Transformer\.Transformer_block\.", "decoder."),
-        (r"^Transformer\.", "decoder."),
-        (r"^(decoder\.layers\.\d+)\.self_attn\.", r"\1.self_attention."),
-        (r"^(decoder\.layers\.\d+)\.multihead_attn\.", r"\1.patch_attention."),
-        (r"^backbone\.(?!head\.)", "backbone.trunk."),
-    ),
-    # A layer norm that the published network creates (512 parameters) and never applies.
-    unused=lambda name, value: name.startswith("feature_norm."),
-    optional=frozenset({"mean_face"}),
-)
-
-
-def _unwrapped(content: Any, path: Path) -> Any:
+def _unwrapped(content: Any, path: str | Path) -> Any:
     """The tensors of a file that may hold more."""
     if not isinstance(content, Mapping):
         return content
@@ -176,25 +221,7 @@ def _unwrapped(content: Any, path: Path) -> Any:
 
 
 def _harmless() -> list[Any]:
-    """What authors' checkpoints hold beside tensors: NumPy numbers (a best score), rebuilt without running code."""
+    """NumPy numbers, which authors' checkpoints hold beside tensors (a best score): rebuilding them runs no code."""
     scalar = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")]
     return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *kinds]
-
-
-def _load_tensors(path: Path) -> Any:
-    try:
-        with torch.serialization.safe_globals(_harmless()):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is not a plain weights file: it holds pickled Python objects, which could run code, or it is "
-            f"damaged ({str(error).splitlines()[0]}). Expected tensors only. Save the landmarker's state_dict() with "
-            "torch.save, or fetch the file again."
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(
-            f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no more data'}. It is truncated or not a torch file; "
-            "copy or download it again."
-        ) from error

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules.ibug68 import PARTS
 from lightning_modules.warping.fields.spline import PolyharmonicSpline
-from lightning_modules.warping.shapes import align
+from lightning_modules.warping.procrustes import align
 
 
 @dataclass(frozen=True)

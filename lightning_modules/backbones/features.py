@@ -6,12 +6,12 @@ Both libraries are imported when a network is built, so that the rest of the pac
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-Pretrained = bool | Literal["package"]
+from lightning_modules.backbones.base import Pretrained
+from lightning_modules.weights import StateDict, WeightsError, load_state, read_state
 
 STAGES = (1, 2)
 """Stages of a timm network that are compared unless others are asked for: of most, strides 4 and 8.
@@ -57,18 +57,6 @@ class FrozenFeatures:
         return maps
 
 
-class _TimmStages(nn.Module):
-    def __init__(self, network: nn.Module, stages: list[int]) -> None:
-        super().__init__()
-        self.network, self.stages = network, stages
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = cast(Any, self.network).forward_intermediates(
-            images, indices=self.stages, stop_early=True, intermediates_only=True
-        )
-        return maps
-
-
 class _NamedLayers(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -92,35 +80,18 @@ def timm_features(
 
     Raises:
         ValueError: timm has no such network, it has no such stages, or no package is known for it.
-        FileNotFoundError: ``weights`` does not exist.
-        RuntimeError: the weights cannot be had, or are not the network's.
+        WeightsError: the weights cannot be read or downloaded, or are not the network's.
     """
-    import timm
+    from lightning_modules.backbones.timm_network import TimmFeatures, level_strides, timm_network
 
-    from lightning_modules.backbones.pretrained import hub_state, load_trunk, package_state
-
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
-        raise ValueError(
-            f"timm has no network {name!r}. Set `network` to one of timm.list_models(); near ones: {near}."
-        )
     chosen = list(STAGES if stages is None else stages)
     with _same_randomness():
-        network = timm.create_model(name, num_classes=0)
-        count = len(getattr(network, "feature_info", [])) if hasattr(network, "forward_intermediates") else 0
-        if not chosen or not all(0 <= stage < count for stage in chosen):
-            raise ValueError(
-                f"layers are {chosen}, but timm's {name} has feature stages 0 to {count - 1}: choose those."
-            )
-        network.prune_intermediate_layers(chosen, prune_head=True)
-        if weights:
-            load_trunk(network, _read(weights), f"{weights}, given as weights of timm's {name},")
-        elif pretrained == "package":
-            load_trunk(network, package_state(name), "the package's weights")
-        elif pretrained:
-            load_trunk(network, hub_state(name), f"timm's {name}")
-    config = timm.get_pretrained_cfg(name)
-    return FrozenFeatures(_TimmStages(network, chosen), config.mean, config.std)
+        network = timm_network(name, pretrained, weights, num_classes=0)
+    count = len(level_strides(network))
+    if not chosen or not all(0 <= stage < count for stage in chosen):
+        raise ValueError(f"layers are {chosen}, but timm's {name} has feature stages 0 to {count - 1}: choose those.")
+    features = TimmFeatures(network, chosen)
+    return FrozenFeatures(features, features.mean, features.std)
 
 
 def torchvision_features(
@@ -138,13 +109,10 @@ def torchvision_features(
 
     Raises:
         ValueError: torchvision has no such network, or it has no such layers.
-        FileNotFoundError: ``weights`` does not exist.
-        RuntimeError: the weights cannot be had, or are not the network's.
+        WeightsError: the weights cannot be read or downloaded, or are not the network's.
     """
     from torchvision import models
     from torchvision.models.feature_extraction import create_feature_extractor
-
-    from lightning_modules.backbones.pretrained import load_trunk
 
     known = models.list_models(module=models)
     if name not in known:
@@ -159,43 +127,26 @@ def torchvision_features(
         except ValueError as error:
             tops = [top for top, _ in network.named_children()]
             raise ValueError(f"layers of torchvision's {name}: {error} Its parts are {', '.join(tops)}.") from error
-        if weights:
-            load_trunk(extractor, _read(weights), f"{weights}, given as weights of torchvision's {name},")
-        elif pretrained:
-            load_trunk(extractor, _torchvision_state(name), f"torchvision's {name}")
+    if weights:
+        origin = f"{weights}, given as weights of torchvision's {name},"
+        load_state(extractor, read_state(weights), origin, partial=True)
+    elif pretrained:
+        load_state(extractor, _torchvision_state(name), f"torchvision's {name}", partial=True)
     normalised = models.get_model_weights(name).DEFAULT.transforms()
     return FrozenFeatures(_NamedLayers(extractor), normalised.mean, normalised.std)
 
 
-def _torchvision_state(name: str) -> dict[str, Tensor]:
+def _torchvision_state(name: str) -> StateDict:
     from torchvision import models
 
     chosen = models.get_model_weights(name).DEFAULT
     try:
-        state: dict[str, Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
+        state: StateDict = chosen.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
-        raise RuntimeError(
-            f"the pretrained weights of torchvision's {name} cannot be had from {chosen.url}: "
+        raise WeightsError(
+            f"the pretrained weights of torchvision's {name} cannot be loaded from {chosen.url}: "
             f"{type(error).__name__}: {error}. Put that file into {Path(torch.hub.get_dir(), 'checkpoints')}, name it "
             "in `weights: FILE`, or use `source: timm` with `network: tf_efficientnet_lite0` and `pretrained: package`."
-        ) from error
-    return state
-
-
-def _read(weights: str) -> dict[str, Tensor]:
-    """Named tensors of a file (``torch.save`` or safetensors), without running any code it may hold."""
-    from timm.models import load_state_dict
-
-    if not Path(weights).is_file():
-        raise FileNotFoundError(
-            f"there is no weights file {weights} (looked from {Path.cwd()}). Give the path of the network's weights."
-        )
-    try:
-        state: dict[str, Tensor] = load_state_dict(weights, device="cpu", weights_only=True)
-    except Exception as error:  # the readers' errors have no common base: pickle, zipfile, safetensors, OSError
-        raise RuntimeError(
-            f"{weights} cannot be read as named tensors ({str(error).split('. ')[0]}). Save them with "
-            "torch.save(network.state_dict(), path)."
         ) from error
     return state
 

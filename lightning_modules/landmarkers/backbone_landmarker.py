@@ -1,21 +1,21 @@
-"""What landmarkers share that read their landmarks from one backbone's feature map."""
+"""The base of landmarkers that read their landmarks from one backbone's feature map."""
 
 from abc import abstractmethod
 
 import torch
 from torch import Tensor
 
-from lightning_modules.backbones.networks import Backbone
-from lightning_modules.backbones.trunks import Trunk
+from lightning_modules.backbones.base import Backbone
+from lightning_modules.backbones.timm_network import TimmFeatures
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 
 
 class BackboneLandmarker(Landmarker):
-    """Crops, normalised as the backbone wants them, to a feature map; subclasses find the landmarks in it.
+    """Normalises crops for the backbone and computes its feature map; subclasses find the landmarks in it.
 
     Args:
         image_size: side of the crops, in pixels.
-        multiple: what ``image_size`` must be a multiple of.
+        multiple: the largest stride of the network, of which ``image_size`` must be a multiple.
         backbone: normalised images ``(B, 3, S, S)`` to features.
         channels_last: run the backbone in that memory format, which is quicker for most on CPUs and tensor cores.
         keep_normalization: whether mean and standard deviation are part of the state dict, for landmarkers whose
@@ -27,13 +27,13 @@ class BackboneLandmarker(Landmarker):
 
     image_mean: Tensor
     image_std: Tensor
-    backbone: Backbone | Trunk
+    backbone: Backbone | TimmFeatures
 
     def __init__(
         self,
         image_size: int,
         multiple: int,
-        backbone: Backbone | Trunk,
+        backbone: Backbone | TimmFeatures,
         channels_last: bool = False,
         keep_normalization: bool = False,
     ) -> None:

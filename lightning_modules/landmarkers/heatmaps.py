@@ -1,22 +1,13 @@
-"""Heatmaps and crop coordinates: drawing targets, reading landmarks off differentiably or as published.
+"""Heatmaps: drawn around landmarks as training targets, and landmarks read off them, differentiably or as published.
 
-A heatmap of w cells a side over a crop of S pixels has stride s = S/w. Its cell j covers the pixels s·j to s·j + s - 1,
-but which point of the crop a *landmark on cell j* means is the network's convention, the ``offset`` o in cells:
-
-    p = (j + o) / w        that is, pixel s·(j + o), since crop coordinates are p = x_px / S
-
-- o = 0, the default: cell j means pixel s·j, the first one it covers, where convolutions of odd kernel and stride s
-  centre it.
-- o = (s - 1) / (2 s), :func:`cell_centre`: cell j means the middle of the pixels it covers, where 2×2 pooling centres
-  it: half a cell less half a pixel further on.
-- o = 1/2: HRNet as published, whose targets round landmarks down to whole cells and whose decoding adds half a cell.
-
-What is drawn and read with the same offset agrees; published weights need their own.
+Which point of the crop a landmark on a cell means is the ``offset``, see :mod:`lightning_modules.coordinates`.
 """
 
 import torch
 from kornia.geometry.subpix import spatial_expectation2d, spatial_softmax2d
 from torch import Tensor
+
+from lightning_modules.coordinates import cell_positions, cells_to_crop
 
 
 def gaussian_heatmaps(landmarks: Tensor, size: tuple[int, int], sigma: float, offset: float = 0.0) -> Tensor:
@@ -26,14 +17,13 @@ def gaussian_heatmaps(landmarks: Tensor, size: tuple[int, int], sigma: float, of
         landmarks: crop coordinates, shape ``(B, K, 2)``; those outside the crop leave the part inside.
         size: (height, width) of the heatmaps, in cells.
         sigma: standard deviation in cells.
-        offset: where in a cell a landmark on it lies, in cells (see above).
+        offset: where in a cell a landmark on it lies, in cells.
 
     Returns:
         Shape ``(B, K, h, w)``, in the landmarks' dtype.
     """
     height, width = size
-    rows = torch.arange(height, device=landmarks.device, dtype=landmarks.dtype) + offset
-    columns = torch.arange(width, device=landmarks.device, dtype=landmarks.dtype) + offset
+    rows, columns = (cell_positions(count, offset, landmarks) for count in size)
     along_x = torch.exp(-(columns - landmarks[..., :1] * width).square() / (2 * sigma**2))
     along_y = torch.exp(-(rows - landmarks[..., 1:] * height).square() / (2 * sigma**2))
     return along_y[..., :, None] * along_x[..., None, :]
@@ -48,12 +38,13 @@ def soft_argmax(heatmaps: Tensor, temperature: float = 1.0, radius: float | None
             regressed to Gaussians of height 1 need about 0.1, or their background outweighs them.
         radius: look only at cells at most so many cells from the highest one (in x and in y). The choice of that
             cell has no gradient.
-        offset: where in a cell a landmark on it lies, in cells (see above).
+        offset: where in a cell a landmark on it lies, in cells.
 
     Returns:
         Crop coordinates, shape ``(B, K, 2)``; float32 also for half-precision heatmaps.
     """
-    return _to_crop(spatial_expectation2d(local_softmax(heatmaps, temperature, radius), False), heatmaps, offset)
+    cells: Tensor = spatial_expectation2d(local_softmax(heatmaps, temperature, radius), False)
+    return cells_to_crop(cells, (heatmaps.shape[-2], heatmaps.shape[-1]), offset)
 
 
 def local_softmax(heatmaps: Tensor, temperature: float = 1.0, radius: float | None = None) -> Tensor:
@@ -74,7 +65,7 @@ def peak(heatmaps: Tensor, offset: float = 0.0) -> Tensor:
 
     Args:
         heatmaps: shape ``(B, K, h, w)``, at least 3 cells a side.
-        offset: where in a cell a landmark on it lies, in cells (see above).
+        offset: where in a cell a landmark on it lies, in cells.
 
     Returns:
         Crop coordinates, shape ``(B, K, 2)``.
@@ -91,7 +82,7 @@ def peak(heatmaps: Tensor, offset: float = 0.0) -> Tensor:
     step = torch.stack([value(row, x + 1) - value(row, x - 1), value(y + 1, column) - value(y - 1, column)], -1).sign()
     inside = (x == column) & (y == row)
     cells = torch.stack([column, row], -1) + 0.25 * step * inside[..., None]
-    return _to_crop(cells, heatmaps, offset)
+    return cells_to_crop(cells, (height, width), offset)
 
 
 def _highest_cell(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,8 +97,3 @@ def _near_peak(heatmaps: Tensor, radius: float) -> Tensor:
     near_x = (torch.arange(width, device=heatmaps.device) - column[..., None]).abs() <= radius
     near_y = (torch.arange(height, device=heatmaps.device) - row[..., None]).abs() <= radius
     return near_y[..., :, None] & near_x[..., None, :]
-
-
-def _to_crop(cells: Tensor, heatmaps: Tensor, offset: float) -> Tensor:
-    height, width = heatmaps.shape[-2:]
-    return (cells + offset) / cells.new_tensor([width, height])

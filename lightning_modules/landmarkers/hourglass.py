@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.landmarkers.base import full_precision
+
 
 class Residual(nn.Module):
     """A pre-activated bottleneck: 1×1, 3×3 and 1×1 convolutions, half as wide within, around a shortcut."""
@@ -24,7 +26,7 @@ class Residual(nn.Module):
 
 
 class CoordConv(nn.Conv2d):
-    """A convolution that also sees where it is: each cell's row, column and distance from the middle.
+    """A convolution with three more input channels: each cell's row, column and distance from the middle.
 
     Liu et al., "An Intriguing Failing of Convolutional Neural Networks and the CoordConv Solution", NeurIPS 2018.
 
@@ -41,11 +43,13 @@ class CoordConv(nn.Conv2d):
 
     def forward(self, x: Tensor, heatmap: Tensor | None = None) -> Tensor:
         """Convolve ``x``, shape ``(B, C, h, w)``, and the boundary's ``heatmap``, ``(B, 1, h, w)``, if it has one."""
-        coordinates = coordinate_channels(x)
-        channels = [x, coordinates]
-        if heatmap is not None:
-            channels.append(torch.where(heatmap > 0.05, coordinates[:, :2], torch.zeros_like(x[:, :1])))
-        return super().forward(torch.cat(channels, dim=1))
+        with full_precision(x):
+            x = x.to(self.weight.dtype)
+            coordinates = coordinate_channels(x)
+            channels = [x, coordinates]
+            if heatmap is not None:
+                channels.append(torch.where(heatmap > 0.05, coordinates[:, :2], torch.zeros_like(x[:, :1])))
+            return super().forward(torch.cat(channels, dim=1))
 
 
 def coordinate_channels(x: Tensor) -> Tensor:
@@ -88,6 +92,8 @@ class Stem(nn.Module):
         self.block3 = Residual(half, channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.block1(torch.relu(self.bn(self.conv(images))))
-        out: Tensor = self.block3(self.block2(F.max_pool2d(x, 2)))
+        # Coordinates are still exact here: in bfloat16, STAR lost 0.08 % NME on eight faces it was fitted to.
+        with full_precision(images):
+            x = self.block1(torch.relu(self.bn(self.conv(images))))
+            out: Tensor = self.block3(self.block2(F.max_pool2d(x, 2)))
         return out

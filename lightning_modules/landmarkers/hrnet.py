@@ -10,7 +10,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.backbones.networks import HRNetBranches, Pretrained, build_backbone, hrnet_head
+from lightning_modules.backbones.base import Backbone, Pretrained
+from lightning_modules.backbones.hrnet import HRNetBranches, hrnet_head
+from lightning_modules.backbones.pyramid import build_backbone
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
 from lightning_modules.landmarkers.base import LandmarkerOutput
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, peak, soft_argmax
@@ -56,8 +58,7 @@ class HRNet(BackboneLandmarker):
     Raises:
         ValueError: arguments that do not go together.
         FileNotFoundError: ``weights`` does not exist.
-        WeightsError: ``weights`` does not fit or cannot be read.
-        RuntimeError: pretrained weights cannot be had.
+        WeightsError: ``weights`` does not fit or cannot be read, or pretrained weights cannot be loaded.
     """
 
     def __init__(
@@ -73,12 +74,10 @@ class HRNet(BackboneLandmarker):
         radius: float = 4,
         channels_last: bool = False,
     ) -> None:
-        start = False if weights else pretrained
-        published = backbone == "hrnet_w18"
-        trunk = HRNetBranches((1, 4, 3), start) if published else build_backbone(backbone, feature_dim, start)
-        super().__init__(image_size, 32, trunk, channels_last)
+        trunk = build_backbone(backbone, feature_dim, False if weights else pretrained, {"hrnet_w18": _published})
+        super().__init__(image_size, trunk.coarsest, trunk, channels_last)
         self.sigma, self.estimate, self.temperature, self.radius = sigma, estimate, temperature, radius
-        self.head = hrnet_head(trunk.channels if isinstance(trunk, HRNetBranches) else feature_dim, NUM_LANDMARKS)
+        self.head = hrnet_head(trunk.channels, NUM_LANDMARKS)
         # Heatmaps begin flat, as nearly all of a target is.
         for name, parameter in self.head[-1].named_parameters():
             nn.init.normal_(parameter, std=0.001 if name == "weight" else 0.0)
@@ -124,3 +123,8 @@ class HRNet(BackboneLandmarker):
         # A Gaussian's square integrates to πσ².
         errors = (heatmaps - wanted).square().sum((-1, -2)) / (math.pi * self.sigma**2)
         return weighted_mean(errors.mean(1), weight)
+
+
+def _published(features: int, pretrained: Pretrained) -> Backbone:
+    """The published backbone, whose channels are not settable."""
+    return HRNetBranches(pretrained=pretrained)

@@ -1,25 +1,60 @@
 """From crops to landmarks: the one way that evaluation, pseudo landmarks and prediction take."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from datamodules.ibug68 import FLIP_PERMUTATION, OUTER_EYE_CORNERS
-from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.coordinates import mirrored, to_image_pixels
+from lightning_modules.landmarkers.base import Landmarker, evaluating
 
 
-def mirror_landmarks(landmarks: Tensor, size: int) -> Tensor:
-    """Landmarks of the mirrored crop, crop coordinates ``(…, 68, 2)``: pixel centre x becomes ``size - 1 - x``."""
-    mirrored = landmarks[..., list(FLIP_PERMUTATION), :]
-    return torch.stack([(size - 1) / size - mirrored[..., 0], mirrored[..., 1]], dim=-1)
+class Found(NamedTuple):
+    """A landmarker's estimates on B faces.
+
+    Attributes:
+        pixels: landmarks in the original images' pixels, shape ``(B, 68, 2)``, float64.
+        crop: the same in crop coordinates, shape ``(B, 68, 2)``.
+        disagreement: mean distance between the estimates on the crop and on its mirror image, over the inter-ocular
+            distance, shape ``(B,)``; 0 without the mirror image.
+    """
+
+    pixels: Tensor
+    crop: Tensor
+    disagreement: Tensor
+
+
+@torch.no_grad()
+def find_landmarks(landmarker: Landmarker, images: Tensor, matrices: Tensor, mirror_average: bool = False) -> Found:
+    """Landmarks of faces in their original images, by a landmarker in evaluation mode (its modes are restored).
+
+    Args:
+        landmarker: the network.
+        images: square crops, RGB in [0, 1], shape ``(B, 3, S, S)``.
+        matrices: from the original images' pixels to the crops', shape ``(B, 2, 3)``.
+        mirror_average: average the estimates on each crop and on its mirror image.
+    """
+    with evaluating(landmarker):
+        crop, disagreement = estimate(landmarker, images, mirror_average)
+    return Found(to_image_pixels(crop, matrices, images.shape[-1]), crop, disagreement)
 
 
 def estimate(landmarker: Landmarker, images: Tensor, mirror_average: bool = True) -> tuple[Tensor, Tensor]:
-    """Landmarks ``(B, 68, 2)`` and, per face, how far crop and mirror image disagree over inter-ocular distance."""
+    """Landmarks in crop coordinates, ``(B, 68, 2)``, and the disagreement of crop and mirror image, see :class:`Found`.
+
+    The landmarker is used in the mode that it is in.
+    """
     landmarks = landmarker(images).landmarks.float()
     if not mirror_average:
         return landmarks, landmarks.new_zeros(len(landmarks))
-    mirrored = mirror_landmarks(landmarker(images.flip(-1)).landmarks.float(), images.shape[-1])
-    mean = (landmarks + mirrored) / 2
+    of_mirror = mirror_landmarks(landmarker(images.flip(-1)).landmarks.float(), images.shape[-1])
+    mean = (landmarks + of_mirror) / 2
     left, right = OUTER_EYE_CORNERS
     interocular = (mean[:, left] - mean[:, right]).norm(dim=-1).clamp(min=1e-3)
-    return mean, (landmarks - mirrored).norm(dim=-1).mean(-1) / interocular
+    return mean, (landmarks - of_mirror).norm(dim=-1).mean(-1) / interocular
+
+
+def mirror_landmarks(landmarks: Tensor, size: int) -> Tensor:
+    """Landmarks of the mirrored crop of ``size`` pixels, crop coordinates ``(..., 68, 2)``; left and right swap."""
+    return mirrored(landmarks[..., list(FLIP_PERMUTATION), :], size)

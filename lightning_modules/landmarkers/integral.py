@@ -1,9 +1,9 @@
-"""A light landmarker for today: coarse heatmaps of any timm backbone, read to fractions of a cell, with uncertainty.
+"""A light landmarker: coarse heatmaps of any timm backbone, read to fractions of a cell, with uncertainty.
 
-Ingredients: heatmaps towards Gaussians, whose local evidence holds up on drawings where regression from the whole face
-does not (README, landmarkers on real faces); integral regression (Sun, Xiao, Wei, Liang, Wei: "Integral Human Pose
-Regression", ECCV 2018), so that a coarse map, cheap to make, is read exactly; a spread of each landmark by likelihood
-(Kumar, Marks, Mou et al.: "LUVLi Face Alignment", CVPR 2020).
+It combines heatmaps trained towards Gaussians, since local evidence holds up better on drawings than regression from
+the whole face (README, landmarkers on real faces); integral regression (Sun, Xiao, Wei, Liang, Wei: "Integral Human
+Pose Regression", ECCV 2018), which reads coarse and thus cheap heatmaps exactly; and a spread of each landmark, fitted
+by likelihood (Kumar, Marks, Mou et al.: "LUVLi Face Alignment", CVPR 2020).
 """
 
 import math
@@ -13,25 +13,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.backbones.networks import Pretrained
-from lightning_modules.backbones.trunks import Trunk
+from lightning_modules.backbones.base import Pretrained
+from lightning_modules.backbones.timm_network import features_between
 from lightning_modules.coordinates import map_positions
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
-from lightning_modules.landmarkers.base import LandmarkerOutput
+from lightning_modules.landmarkers.base import LandmarkerOutput, full_precision
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, local_softmax
 from lightning_modules.landmarkers.losses import interocular_loss, weighted_mean
 from lightning_modules.weights import load_state, read_state
 
 _SMALLEST_SCALE = 1e-4
-"""Of a landmark's spread, in crop coordinates, which keeps the likelihood finite."""
+"""Smallest spread of a landmark, in crop coordinates: it keeps the likelihood finite."""
 
 
 class Integral(BackboneLandmarker):
     """Heatmaps at an eighth of the crop's side, each landmark the mean position around its highest cell.
 
     The backbone's maps of strides ``stride`` to ``coarsest`` are summed to the finest; a depthwise block, a mixing
-    layer and a 1×1 convolution make one heatmap per landmark. Each cell also says how far off a landmark found there
-    would be; read under the same weights, that is the landmark's uncertainty.
+    layer and a 1×1 convolution make one heatmap per landmark. A second 1×1 convolution predicts in each cell the error
+    of a landmark found there; its mean under the same weights gives the landmark's uncertainty.
 
     Args:
         image_size: side of the crops, in pixels; a multiple of ``stride``.
@@ -56,8 +56,7 @@ class Integral(BackboneLandmarker):
     Raises:
         ValueError: arguments that do not go together.
         FileNotFoundError: ``weights`` does not exist.
-        WeightsError: ``weights`` does not fit or cannot be read.
-        RuntimeError: pretrained weights cannot be had.
+        WeightsError: ``weights`` does not fit or cannot be read, or pretrained weights cannot be loaded.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class Integral(BackboneLandmarker):
         uncertainty_weight: float = 0.01,
         channels_last: bool = True,
     ) -> None:
-        trunk = Trunk(backbone, image_size, stride, coarsest, False if weights else pretrained)
+        trunk = features_between(backbone, image_size, stride, coarsest, False if weights else pretrained)
         super().__init__(image_size, stride, trunk, channels_last)
         self.stride, self.sigma, self.temperature, self.radius = stride, sigma, temperature, radius
         self.landmark_weight, self.uncertainty_weight = landmark_weight, uncertainty_weight
@@ -104,12 +103,13 @@ class Integral(BackboneLandmarker):
         mixed = self.mix(features)
         heatmaps = self.heatmaps(mixed)
         weights = local_softmax(heatmaps, self.temperature, self.radius)
-        landmarks = weights.flatten(2) @ map_positions(heatmaps).flatten(0, 1).to(weights)
+        with full_precision(weights):
+            landmarks = weights.flatten(2) @ map_positions(weights).flatten(0, 1)
         scales = (weights * self.spreads(mixed).to(weights)).sum((-1, -2))
-        # Half a stride at first: what a cell can be off by.
+        # Initially about half a stride, the error of a landmark read off as a whole cell.
         scales = F.softplus(scales) * self.stride / self.image_size / 2 + _SMALLEST_SCALE
         return LandmarkerOutput(
-            # Spreads without effect on the landmarks' graph: plain ddp wants a gradient for every parameter.
+            # The spreads join the landmarks' graph without effect: plain DDP stops at a parameter without a gradient.
             stages=(landmarks + 0.0 * scales[..., None])[:, None],
             heatmaps=heatmaps,
             # Of the density exp(-|d| / b) / (2π b²), per axis.

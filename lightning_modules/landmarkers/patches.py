@@ -1,10 +1,10 @@
-"""What landmarkers see around a landmark: SLPT's sparse local patches, and windows (SPIGA's, and those SBR tracks)."""
+"""Samples of a map around landmarks: SLPT's patches, and the windows of SPIGA and of SBR's tracking."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.coordinates import crop_to_sampling
+from lightning_modules.coordinates import crop_to_sampling, signed
 
 
 def patch_boxes(centres: Tensor, side: float) -> tuple[Tensor, Tensor]:
@@ -41,7 +41,7 @@ def sample_patches(features: Tensor, lower: Tensor, extent: Tensor, size: int) -
     along = lower[..., None, :] + extent[..., None, :] * steps[:, None]
     x = along[..., None, :, 0].expand(-1, -1, size, -1)
     y = along[..., :, None, 1].expand(-1, -1, -1, size)
-    grid = torch.stack([x, y], dim=-1).flatten(2, 3) * 2 - 1
+    grid = signed(torch.stack([x, y], dim=-1).flatten(2, 3))
     # Under autocast the features may be bfloat16, whose positions would be whole feature pixels apart.
     features = features.to(grid.dtype)
     sampled = F.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)

@@ -1,10 +1,17 @@
-"""Training shapes, and the mean face a landmarker starts from before it has seen any."""
+"""Training shapes, and the mean face a landmarker starts from: built in, or read from a file."""
 
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.weights import WeightsError, WeightsNotFoundError
 
 # fmt: off
 MEAN_FACE: Final[tuple[tuple[float, float], ...]] = (
@@ -34,3 +41,35 @@ def check_shapes(shapes: Tensor) -> None:
     """
     if shapes.dim() != 3 or shapes.shape[1:] != (NUM_LANDMARKS, 2) or len(shapes) == 0:
         raise ValueError(f"shapes has shape {tuple(shapes.shape)}; expected (N, {NUM_LANDMARKS}, 2) with N > 0.")
+
+
+def read_face(path: str | Path, read: Callable[[Path], npt.NDArray[np.floating]], dimensions: int) -> Tensor:
+    """Read a face of 68 points.
+
+    Args:
+        path: of the file.
+        read: reads its points, shape ``(68, dimensions)``.
+        dimensions: 2 or 3.
+
+    Returns:
+        Shape ``(68, dimensions)``, float32.
+
+    Raises:
+        WeightsNotFoundError: there is no such file.
+        WeightsError: it is damaged, or does not hold 68 finite points.
+    """
+    path, wanted = Path(path), (NUM_LANDMARKS, dimensions)
+    if not path.is_file():
+        raise WeightsNotFoundError(
+            f"there is no mean face file {path}. Give a .npy of shape {wanted}, or leave it out."
+        )
+    try:
+        face = read(path)
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(
+            f"{path} cannot be read as a mean face: {error}. Expected a .npy array of shape {wanted}, or the published "
+            "file of the landmarker."
+        ) from error
+    if face.shape != wanted or not np.isfinite(face).all():
+        raise WeightsError(f"{path} has shape {face.shape}; expected {wanted}, all finite.")
+    return torch.from_numpy(face.astype(np.float32))

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch, TrainBatch
-from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.methods.adaptation import LANDMARKER
-from lightning_modules.methods.adversarial import DISCRIMINATOR, Adversarial, stage_count
+from lightning_modules.landmarkers.base import Landmarker, evaluating
+from lightning_modules.methods.adaptation import LANDMARKER, Adaptation
 from lightning_modules.methods.discriminators import LandmarkDiscriminator, judgement_loss
 
+DISCRIMINATOR = 1
+"""Place of the discriminators' optimizer."""
 
-class AdaptSegNet(Adversarial):
+
+class AdaptSegNet(Adaptation):
     """Train on labelled photos, and against discriminators that see where the landmarks of the last stages are.
 
     Each step the landmarker learns the photos' labels and to have its landmarks on drawings taken for a photo's; then
@@ -56,9 +58,9 @@ class AdaptSegNet(Adversarial):
         self.adapt(batch.source, batch.target)
 
     def adapt(self, labelled: FaceBatch, unlabelled: FaceBatch, pseudo: tuple[Tensor, Tensor] | None = None) -> None:
-        """Both steps; the unlabelled faces may have pseudo landmarks, see :meth:`pass_both`."""
+        """Both steps; the unlabelled faces may have pseudo landmarks, see :meth:`Adaptation.pass_both`."""
         size = len(labelled)
-        output, loss = self.pass_both(labelled, unlabelled, pseudo)
+        output, loss = self.pass_both(labelled, unlabelled.images, pseudo)
         photos, drawings = output.stages[:size], output.stages[size:]
         deceiving = self.deceiving_loss(drawings)
         self.update(loss + deceiving)
@@ -90,13 +92,19 @@ class AdaptSegNet(Adversarial):
         first = stages.shape[1] - len(self.discriminators)
         return [judge(stages[:, first + k]) for k, judge in enumerate(self.discriminators)]
 
-    def learning_rate_of(self, which: int) -> float:
-        """See :meth:`Adaptation.learning_rate_of`."""
-        if which == LANDMARKER:
-            return super().learning_rate_of(which)
+    def learning_rate_of(self, place: int) -> float:
+        """The landmarker's follows the schedule; the discriminators' falls as the paper's, see :class:`AdaptSegNet`."""
+        if place == LANDMARKER:
+            return super().learning_rate_of(place)
         return self.discriminator_learning_rate * math.pow(1 - self.progress, self.power)
 
     def further_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the discriminators, with the published betas."""
         parameters = self.discriminators.parameters()
         return [torch.optim.Adam(parameters, lr=self.discriminator_learning_rate, betas=(0.9, 0.99))]
+
+
+def stage_count(landmarker: Landmarker) -> int:
+    """How many stages a landmarker's output has, found with a blank crop."""
+    with torch.no_grad(), evaluating(landmarker):
+        return int(landmarker(landmarker.blank_crop()).stages.shape[1])

@@ -15,7 +15,6 @@ from lightning_modules.augment.stylization import Stylization
 from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.landmarkers.inference import estimate
 from lightning_modules.methods.adaptation import weights_of
-from lightning_modules.methods.pseudo import loss_with_pseudo
 from lightning_modules.methods.stylize import Stylize
 
 
@@ -94,11 +93,10 @@ class SelfTraining(Stylize):
             seen, disagreement = estimate(self.teacher, batch.target.images)
         self.train_batch_norm(not self.freeze_batch_norm)
         photos = self.stylized(batch.source, batch.target, seen)
-        assert photos.landmarks is not None, "the source is labelled"
         views, moved = self.view(batch.target.images, seen)
         trust = self.trust(disagreement)
         weights = self.consistency_weight * rise(self.progress, self.ramp_up) * trust
-        loss = loss_with_pseudo(self.trained, photos.images, photos.landmarks, views, moved, weights)
+        loss = self.pass_both(photos, views, (moved, weights))[1]
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(photos))
         self.log("train/trust", trust.mean(), batch_size=len(photos))
         self.update(loss)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from datamodules.faces import FaceBatch, TrainBatch
-from lightning_modules.augment.stylization import Stylization, landmarks_of
-from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.augment.stylization import Stylization
+from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.methods.adaptation import Adaptation
 
 
@@ -33,15 +33,6 @@ class Stylize(Adaptation):
     ) -> None:
         super().__init__(landmarker, **options)
         self.stylization, self.freeze_batch_norm = stylization, freeze_batch_norm
-        self.register_buffer("mean_face", torch.zeros(68, 2), persistent=False)
-        self.mean_face: Tensor
-
-    def setup(self, stage: str) -> None:
-        """Also take the mean face of the source, which exaggeration works from."""
-        super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and data is not None:
-            self.mean_face.copy_(data.source_shapes().mean(0))
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
         """One step on stylised photos."""
@@ -64,3 +55,13 @@ class Stylize(Adaptation):
         if shapes is None:
             shapes = landmarks_of(self.landmarker, drawings.images)
         return self.stylization(photos, drawings.images, shapes, self.mean_face)
+
+
+@torch.no_grad()
+def landmarks_of(landmarker: Landmarker, images: Tensor) -> Tensor:
+    """A landmarker's estimates for crops, ``(B, 68, 2)``, in evaluation mode and without gradient."""
+    with evaluating(landmarker):
+        landmarks: Tensor = landmarker(images).landmarks.float()
+    # Autocast caches the weights it has cast to bf16; those cast under no_grad would give the next pass no gradient.
+    torch.clear_autocast_cache()
+    return landmarks

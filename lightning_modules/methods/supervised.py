@@ -3,11 +3,13 @@
 from typing import Any
 
 import torch
+from lightning import Trainer
 from torch import Tensor
 
 from datamodules.faces import TrainBatch
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods.base import FaceMethod
+from lightning_modules.training import UNBOUNDED
 
 
 class Supervised(FaceMethod):
@@ -34,6 +36,16 @@ class Supervised(FaceMethod):
         super().__init__(landmarker)
         self.needs_pretraining = continue_from_start  # type: ignore[misc]  # of this one
         self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Also refuse a run without a number of steps.
+
+        Raises:
+            ValueError: only time bounds the run.
+        """
+        super().check_trainer(trainer)
+        if trainer.max_epochs == trainer.max_steps == UNBOUNDED:
+            raise ValueError("the one-cycle schedule needs a number of steps; give trainer.max_epochs or max_steps.")
 
     def setup(self, stage: str) -> None:
         """Also give the landmarker the source's shapes (e.g. for its mean face)."""

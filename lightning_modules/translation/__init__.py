@@ -8,10 +8,8 @@ from lightning_modules.translation.translator import (
     TARGET,
     FurtherTerms,
     GeneratorLoss,
-    Translations,
+    TranslatedImages,
     Translator,
-    fixed,
-    linear_decay,
 )
 
 __all__ = [
@@ -23,9 +21,7 @@ __all__ = [
     "ImagePool",
     "PatchDiscriminator",
     "ResNetGenerator",
-    "Translations",
+    "TranslatedImages",
     "Translator",
     "UNetGenerator",
-    "fixed",
-    "linear_decay",
 ]

@@ -1,13 +1,13 @@
 """Photos to the target's style and back (Zhu et al., "Unpaired image-to-image translation", ICCV 2017)."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
 
+from lightning_modules.landmarkers.base import frozen
 from lightning_modules.translation.discriminators import PatchDiscriminator
 from lightning_modules.translation.generators import Generator, ResNetGenerator
 
@@ -15,7 +15,7 @@ SOURCE, TARGET = "source", "target"
 
 
 @dataclass(frozen=True)
-class Translations:
+class TranslatedImages:
     """A batch in both styles; RGB in [0, 1], each of shape ``(B, 3, S, S)``.
 
     Attributes:
@@ -35,7 +35,7 @@ class Translations:
     stylised_again: Tensor
 
 
-FurtherTerms = Callable[[Translations], Mapping[str, Tensor]]
+FurtherTerms = Callable[[TranslatedImages], Mapping[str, Tensor]]
 """More terms of the generators' objective: scalars by name, weighted."""
 
 
@@ -51,7 +51,7 @@ class GeneratorLoss:
 
     total: Tensor
     terms: dict[str, Tensor]
-    images: Translations
+    images: TranslatedImages
 
 
 class Translator(nn.Module):
@@ -96,10 +96,10 @@ class Translator(nn.Module):
         """Stylised faces as photos; RGB in [0, 1], shape ``(B, 3, S, S)``."""
         return cast(Tensor, self.generators[SOURCE](stylised))
 
-    def translate(self, photos: Tensor, stylised: Tensor) -> Translations:
+    def translate(self, photos: Tensor, stylised: Tensor) -> TranslatedImages:
         """Both batches there and back."""
         to_target, to_source = self.to_target(photos), self.to_source(stylised)
-        return Translations(
+        return TranslatedImages(
             photos, stylised, to_target, to_source, self.to_source(to_target), self.to_target(to_source)
         )
 
@@ -112,7 +112,7 @@ class Translator(nn.Module):
             further: gives more terms, e.g. what a landmarker says of the translations.
         """
         images = self.translate(photos, stylised)
-        with fixed(self.discriminators):
+        with frozen(self.discriminators):
             fooled = [self.discriminators[TARGET](images.to_target), self.discriminators[SOURCE](images.to_source)]
         back = distance(images.photos_again, photos) + distance(images.stylised_again, stylised)
         terms = {
@@ -152,19 +152,3 @@ def least_squares(judged: Tensor, real: bool) -> Tensor:
 def distance(images: Tensor, others: Tensor) -> Tensor:
     """Mean absolute difference of images in [0, 1], counted as published: in [-1, 1]; a scalar."""
     return 2 * (images - others).float().abs().mean()
-
-
-def linear_decay(progress: float, start: float = 0.5) -> float:
-    """1 up to the share ``start`` of a run, then along a line to 0 at its end."""
-    return min(1.0, (1 - progress) / (1 - start)) if start < 1 else 1.0
-
-
-@contextmanager
-def fixed(module: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a module, and leave none in it."""
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    yield
-    for parameter in learning:
-        parameter.requires_grad_(True)

@@ -9,8 +9,10 @@ from itertools import product
 
 import torch
 
-from lightning_modules.backbones.networks import Pretrained
-from lightning_modules.landmarkers.pose_machines.pose_machine import PoseMachine, build_pose_backbone
+from lightning_modules.backbones.base import Backbone, Pretrained
+from lightning_modules.backbones.pyramid import build_backbone
+from lightning_modules.backbones.vgg import VGGTrunk
+from lightning_modules.landmarkers.pose_machines.pose_machine import PoseMachine
 from lightning_modules.weights import Published, StateDict, start_from
 
 OUTPUTS = 71
@@ -24,8 +26,8 @@ class OpenPose(PoseMachine):
     """OpenPose's face network; its defaults are the published one (38.4 million parameters).
 
     The published weights were trained with BGR images over 256 less 0.5; reading them turns their first layer to RGB
-    and keeps the normalisation, so that crops go in like everywhere here. They were trained on looser crops than
-    1.2 × the landmarks' box. The pupils are found and not returned.
+    and keeps the normalisation, so that crops go in as for every landmarker here. They were trained on looser crops
+    than 1.2 × the landmarks' box. The pupils are found and not returned.
 
     Args:
         image_size: side of the crops, in pixels: a multiple of 8 (of 32 with a timm backbone). 368 is published.
@@ -50,8 +52,7 @@ class OpenPose(PoseMachine):
     Raises:
         ValueError: arguments that do not go together.
         FileNotFoundError: ``weights`` does not exist.
-        WeightsError: ``weights`` does not fit or cannot be read.
-        RuntimeError: pretrained weights cannot be had.
+        WeightsError: ``weights`` does not fit or cannot be read, or pretrained weights cannot be loaded.
     """
 
     def __init__(
@@ -72,13 +73,16 @@ class OpenPose(PoseMachine):
         landmark_weight: float = 0.0,
         channels_last: bool = False,
     ) -> None:
-        neck = (512, 512, features)
-        trunk = build_pose_backbone(backbone, "vgg19", VGG19_BLOCKS, neck, False if weights else pretrained)
+        trunk = build_backbone(backbone, features, False if weights else pretrained, {"vgg19": _published})
         stages = [[(first_width, 1)], *[[(width, kernel)] * 5 + [(width, 1)]] * (num_stages - 1)]
         reading = (sigma, radius, power, landmark_weight, channels_last)
-        super().__init__(image_size, trunk, features, stages, OUTPUTS, batch_norm, *reading)
+        super().__init__(image_size, trunk, stages, OUTPUTS, batch_norm, *reading)
         if weights:
             start_from(self, weights, PUBLISHED_OPENPOSE)
+
+
+def _published(features: int, pretrained: Pretrained) -> Backbone:
+    return VGGTrunk("vgg19", VGG19_BLOCKS, (512, 512, features), pretrained)
 
 
 class _PublishedOpenPose(Published):

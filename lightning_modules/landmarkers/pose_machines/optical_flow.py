@@ -8,17 +8,18 @@ al., CVPR 2018.
 import torch
 from torch import Tensor
 
+from lightning_modules.landmarkers.base import full_precision
 from lightning_modules.landmarkers.patches import sample_windows
 
 DAMPING = 1e-3
-"""Added to the squared gradients summed over a window, so that points on plain ground stay where they are."""
+"""Added to the squared gradients summed over a window, so that points in untextured regions stay where they are."""
 
 
 def track(old: Tensor, new: Tensor, points: Tensor, radius: int = 5, iterations: int = 20) -> Tensor:
     """Where points of the frame ``old`` are in the frame ``new``.
 
-    Around each point a Gaussian-weighted window (two standard deviations to its border) is matched. Points further from
-    home than about half a window are not found.
+    Around each point a Gaussian-weighted window (two standard deviations to its border) is matched. Displacements of
+    more than about half a window are not found.
 
     Args:
         old: shape ``(B, C, S, S)``.
@@ -44,12 +45,13 @@ def track(old: Tensor, new: Tensor, points: Tensor, radius: int = 5, iterations:
     template = template[..., 1:-1, 1:-1]
     gradients = torch.stack([along_x, along_y], dim=2)
     weighted = gradients * _weights(radius, points)
-    normal = torch.einsum("bnichw,bnjchw->bnij", weighted, gradients)
-    normal = normal + DAMPING * torch.eye(2, dtype=points.dtype, device=points.device)
-    for _ in range(iterations):
-        difference = sample_windows(new, points, radius / size, side) - template
-        slope = torch.einsum("bnichw,bnchw->bni", weighted, difference)
-        points = points - torch.linalg.solve(normal, slope) / size
+    with full_precision(points):
+        normal = torch.einsum("bnichw,bnjchw->bnij", weighted, gradients)
+        normal = normal + DAMPING * torch.eye(2, dtype=points.dtype, device=points.device)
+        for _ in range(iterations):
+            difference = sample_windows(new, points, radius / size, side) - template
+            slope = torch.einsum("bnichw,bnchw->bni", weighted, difference)
+            points = points - torch.linalg.solve(normal, slope) / size
     return points
 
 
@@ -69,23 +71,23 @@ def registration_error(
     consistency: float = 0.01,
     faintest: float = 0.3,
 ) -> Tensor:
-    """How far detections are from where the last frame's detections are tracked to (Dong et al., eq. 4-6).
+    """Distance of detections from where the previous frame's detections are tracked to (Dong et al., eq. 4-6).
 
-    A landmark counts from one frame to the next if tracking it back leads home, if its detection lies near its track,
-    and if both detections are sure.
+    A landmark counts from one frame to the next if tracking it forward and back returns to its detection, if the next
+    detection lies near the tracked point, and if both detections are confident.
 
     Args:
         frames: shape ``(B, T, C, S, S)``.
         landmarks: each frame's detections, crop coordinates, shape ``(B, T, N, 2)``.
-        confidence: each detection's, e.g. the height of its heatmap, shape ``(B, T, N)``; all sure if None.
+        confidence: each detection's, e.g. the height of its heatmap, shape ``(B, T, N)``; all confident if None.
         radius: of the tracked windows, in pixels.
         iterations: of the tracking.
-        farthest: from a detection to its track, in crop coordinates.
-        consistency: from home after tracking forward and back, in crop coordinates.
-        faintest: confidence of a sure detection.
+        farthest: largest distance from a detection to the tracked point, in crop coordinates.
+        consistency: largest distance from a detection after tracking it forward and back, in crop coordinates.
+        faintest: lowest confidence of a confident detection.
 
     Returns:
-        Mean distance in crop coordinates over what counts; 0 (with zero gradients) where nothing does.
+        Mean distance in crop coordinates over the landmarks that count; 0 (with zero gradients) if none does.
 
     Raises:
         ValueError: there are fewer than two frames.

@@ -1,4 +1,4 @@
-"""Convolutional pose machines: heatmaps that stage after stage refines, seeing the features and the last heatmaps.
+"""Convolutional pose machines: heatmaps refined stage by stage.
 
 Wei, Ramakrishna, Kanade, Sheikh: "Convolutional Pose Machines", CVPR 2016. OpenPose's face network and SBR's detector
 are two of them.
@@ -12,94 +12,27 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.backbones.networks import Backbone, Pretrained, build_backbone
-from lightning_modules.backbones.pretrained import hub_state, load_trunk
+from lightning_modules.backbones.base import Backbone
+from lightning_modules.backbones.vgg import Layer, conv_stack
 from lightning_modules.coordinates import cell_centre
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
 from lightning_modules.landmarkers.base import LandmarkerOutput
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, soft_argmax
 from lightning_modules.landmarkers.losses import interocular_loss, weighted_mean
 
-Layer = tuple[int, int]
-"""A convolution: channels and side of the kernel."""
-
 FAINTEST = 1e-6
-"""Below this a heatmap counts as empty where its centre of mass is taken."""
+"""Lower values of a heatmap count as this where its centre of mass is taken."""
 
 
 @dataclass
 class PoseMachineOutput(LandmarkerOutput):
-    """What a pose machine says of B crops.
+    """A pose machine's estimates for B crops.
 
     Attributes:
         maps: every stage's heatmaps, shape ``(B, S, K, h, w)``: the 68 landmarks come first, the background last.
     """
 
     maps: Tensor | None = None
-
-
-class VGGTrunk(Backbone):
-    """The first blocks of a VGG network, in which pooling halves the side between blocks, and a few layers more.
-
-    Args:
-        name: timm's name of the network, e.g. ``vgg19``.
-        blocks: channels of the 3×3 convolutions of each block.
-        neck: channels of the 3×3 convolutions that follow, which are no part of VGG.
-        pretrained: start the blocks from timm's ImageNet weights.
-
-    Raises:
-        ValueError: ``pretrained`` names a package, and none holds VGG's weights.
-        RuntimeError: the pretrained weights cannot be had.
-    """
-
-    def __init__(self, name: str, blocks: Sequence[Sequence[int]], neck: Sequence[int], pretrained: Pretrained) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3
-        for block in blocks:
-            layers += [nn.MaxPool2d(2)] if layers else []
-            layers += conv_stack(channels, [(width, 3) for width in block])
-            channels = block[-1]
-        self.vgg = nn.Sequential(*layers)
-        self.neck = nn.Sequential(*conv_stack(channels, [(width, 3) for width in neck]))
-        if pretrained == "package":
-            raise ValueError(
-                f"no Python package is known to hold weights of {name}. Use `pretrained: true` (timm's hub), "
-                "`weights: FILE` (a saved landmarker) or `pretrained: false`."
-            )
-        if pretrained:
-            state = {key.removeprefix("features."): value for key, value in hub_state(name).items()}
-            load_trunk(self.vgg, state, f"timm's {name}")
-
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.neck(self.vgg(images))
-        return features
-
-
-def build_pose_backbone(
-    name: str, published: str, blocks: Sequence[Sequence[int]], neck: Sequence[int], pretrained: Pretrained
-) -> Backbone:
-    """The published VGG trunk for the ``published`` name, any other timm CNN by its name, with as many channels.
-
-    Raises:
-        ValueError: timm has no such network, it has no feature map of stride 4, or no package holds its weights.
-        RuntimeError: the pretrained weights cannot be had.
-    """
-    if name == published:
-        return VGGTrunk(name, blocks, neck, pretrained)
-    return build_backbone(name, neck[-1], pretrained)
-
-
-def conv_stack(channels: int, layers: Sequence[Layer], batch_norm: bool = False) -> list[nn.Module]:
-    """Convolutions that keep the side, each followed by a ReLU, initialised for it (He et al., 2015)."""
-    modules: list[nn.Module] = []
-    for width, side in layers:
-        conv = nn.Conv2d(channels, width, side, padding=side // 2)
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]  # it has one
-        modules += [conv, nn.BatchNorm2d(width), nn.ReLU()] if batch_norm else [conv, nn.ReLU()]
-        channels = width
-    return modules
 
 
 def heatmap_stage(channels: int, layers: Sequence[Layer], maps: int, batch_norm: bool = False) -> nn.Sequential:
@@ -114,8 +47,8 @@ def centre_of_mass(heatmaps: Tensor, radius: float, offset: float, power: float 
     """The centre of mass of what is positive near a heatmap's highest cell.
 
     It is exact for a Gaussian that stays, raised to ``power``, at least about half a cell wide; the softmax of such a
-    map would be drawn towards the middle of a cell. A power of 1 is SBR's published decoding, a power of 2 lets small
-    errors far from the peak count for little.
+    map would be drawn towards the middle of a cell. A power of 1 is SBR's published decoding; a power of 2
+    discounts small errors far from the peak.
 
     Args:
         heatmaps: shape ``(B, K, h, w)``.
@@ -137,7 +70,6 @@ class PoseMachine(BackboneLandmarker):
     Args:
         image_size: side of the crops, in pixels.
         backbone: images to features.
-        features: its channels.
         stages: the convolutions of each stage, without the one that makes its heatmaps.
         maps: how many heatmaps a stage makes: the 68 landmarks' first, the background's last.
         batch_norm: normalise within the stages.
@@ -155,7 +87,6 @@ class PoseMachine(BackboneLandmarker):
         self,
         image_size: int,
         backbone: Backbone,
-        features: int,
         stages: Sequence[Sequence[Layer]],
         maps: int,
         batch_norm: bool,
@@ -165,12 +96,11 @@ class PoseMachine(BackboneLandmarker):
         landmark_weight: float = 0.0,
         channels_last: bool = False,
     ) -> None:
-        vgg = isinstance(backbone, VGGTrunk)
-        super().__init__(image_size, 8 if vgg else 32, backbone, channels_last, keep_normalization=True)
+        super().__init__(image_size, backbone.coarsest, backbone, channels_last, keep_normalization=True)
         self.sigma, self.radius, self.power, self.landmark_weight = sigma, radius, power, landmark_weight
-        self.offset = cell_centre(8 if vgg else 4)
+        self.offset = cell_centre(backbone.stride)
         self.stages = nn.ModuleList(
-            heatmap_stage(features + (maps if later else 0), layers, maps, batch_norm)
+            heatmap_stage(backbone.channels + (maps if later else 0), layers, maps, batch_norm)
             for later, layers in enumerate(stages)
         )
         if channels_last:
@@ -203,7 +133,7 @@ class PoseMachine(BackboneLandmarker):
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Squared error of the heatmaps of landmarks and background, mean over maps and over stages alike.
 
-        The target is a Gaussian around each landmark, and for the background what the highest of them leaves to 1. The
+        The target is a Gaussian around each landmark, and for the background 1 less the highest of these. The
         unit is the energy of a Gaussian (π σ²), so that empty heatmaps score about 1 at any resolution. Maps between
         the landmarks' and the background (OpenPose's pupils) are not compared: there is no label for them. If asked
         for, the inter-ocular-normalised L2 of every stage's landmarks is added.

@@ -9,10 +9,12 @@ import re
 import torch
 from torch import Tensor
 
-from lightning_modules.backbones.networks import IMAGENET_MEAN, IMAGENET_STD, Pretrained
+from lightning_modules.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Pretrained
+from lightning_modules.backbones.pyramid import build_backbone
+from lightning_modules.backbones.vgg import VGGTrunk
 from lightning_modules.landmarkers.base import LandmarkerOutput
 from lightning_modules.landmarkers.pose_machines.optical_flow import registration_error
-from lightning_modules.landmarkers.pose_machines.pose_machine import PoseMachine, build_pose_backbone
+from lightning_modules.landmarkers.pose_machines.pose_machine import PoseMachine
 from lightning_modules.weights import Published, StateDict, start_from
 
 OUTPUTS = 69
@@ -51,8 +53,7 @@ class SBR(PoseMachine):
     Raises:
         ValueError: arguments that do not go together.
         FileNotFoundError: ``weights`` does not exist.
-        WeightsError: ``weights`` does not fit or cannot be read.
-        RuntimeError: pretrained weights cannot be had.
+        WeightsError: ``weights`` does not fit or cannot be read, or pretrained weights cannot be loaded.
     """
 
     def __init__(
@@ -76,12 +77,11 @@ class SBR(PoseMachine):
         iterations: int = 20,
         channels_last: bool = False,
     ) -> None:
-        neck = (256, features)
-        trunk = build_pose_backbone(backbone, "vgg16", VGG16_BLOCKS, neck, False if weights else pretrained)
+        trunk = build_backbone(backbone, features, False if weights else pretrained, {"vgg16": _published})
         first = [(width, 3)] * 4 + [(first_width, 1)]
         stages = [first, *[[(width, kernel)] * 3 + [(width, 3)] * 4 + [(width, 1)]] * (num_stages - 1)]
         reading = (sigma, radius, power, landmark_weight, channels_last)
-        super().__init__(image_size, trunk, features, stages, OUTPUTS, batch_norm, *reading)
+        super().__init__(image_size, trunk, stages, OUTPUTS, batch_norm, *reading)
         self.registration_weight, self.window, self.iterations = registration_weight, window, iterations
         if weights:
             start_from(self, weights, PUBLISHED_SBR)
@@ -121,6 +121,10 @@ class SBR(PoseMachine):
         landmarks = output.landmarks.reshape(*frames.shape[:2], -1, 2)
         confidence = output.heatmaps.float().amax((-1, -2)).reshape(*frames.shape[:2], -1)
         return registration_error(frames, landmarks, confidence, self.window, self.iterations)
+
+
+def _published(features: int, pretrained: Pretrained) -> Backbone:
+    return VGGTrunk("vgg16", VGG16_BLOCKS, (256, features), pretrained)
 
 
 class _PublishedSBR(Published):

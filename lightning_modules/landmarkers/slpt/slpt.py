@@ -4,23 +4,41 @@ Xia, Qu, Huang, Zhang, Wang, Xu: "Sparse Local Patch Transformer for Robust Face
 Relation Learning", CVPR 2022.
 """
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.backbones.networks import Pretrained, build_backbone
+from lightning_modules.backbones.base import Pretrained
+from lightning_modules.backbones.hrnet import HRNetBackbone
+from lightning_modules.backbones.pyramid import build_backbone
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
-from lightning_modules.landmarkers.base import LandmarkerOutput
+from lightning_modules.landmarkers.base import LandmarkerOutput, full_precision
 from lightning_modules.landmarkers.losses import interocular_loss
 from lightning_modules.landmarkers.patches import patch_boxes, sample_patches
-from lightning_modules.landmarkers.reference_shape import MEAN_FACE, check_shapes
+from lightning_modules.landmarkers.reference_shape import MEAN_FACE, check_shapes, read_face
 from lightning_modules.landmarkers.slpt.decoder import RelationDecoder
-from lightning_modules.weights import PUBLISHED_SLPT, WeightsError, start_from
+from lightning_modules.weights import Published, start_from
+
+PUBLISHED_SLPT = Published(
+    name="SLPT",
+    marker="Transformer.structure_encoding",
+    renamed=(
+        (r"^feature_extractor\.", "patch_embedding."),
+        (r"^out_layer\.", "offset_head."),
+        (r"^Transformer\.Transformer_block\.", "decoder."),
+        (r"^Transformer\.", "decoder."),
+        (r"^(decoder\.layers\.\d+)\.self_attn\.", r"\1.self_attention."),
+        (r"^(decoder\.layers\.\d+)\.multihead_attn\.", r"\1.patch_attention."),
+        (r"^backbone\.(?!head\.)", "backbone.trunk."),
+    ),
+    # A layer norm that the published network creates (512 parameters) and never applies.
+    unused=lambda name, value: name.startswith("feature_norm."),
+    optional=frozenset({"mean_face"}),
+)
 
 PUBLISHED_SIZE = 256
 """Side of the crops in whose pixels the published mean face is given."""
@@ -43,8 +61,8 @@ class SLPT(BackboneLandmarker):
         weights: file to start from: a state dict of this network, a Lightning checkpoint that holds one under
             ``landmarker.``, or the published state dict.
         mean_face: file with the face to start from: ``.npy`` of shape ``(68, 2)`` in crop coordinates, or the
-            published ``.npz`` (``init_face``, in pixels of a 256-pixel crop). Built in if None. It yields to
-            :meth:`fit_shapes` and to a mean face in ``weights``.
+            published ``.npz`` (``init_face``, in pixels of a 256-pixel crop). Built in if None.
+            :meth:`fit_shapes` and a mean face in ``weights`` replace it.
         embed_dim: width of the transformer.
         feature_dim: channels of the feature map the patches are cut from; ``embed_dim`` if None.
         num_layers: layers of the decoder.
@@ -59,8 +77,8 @@ class SLPT(BackboneLandmarker):
     Raises:
         ValueError: arguments that do not go together.
         FileNotFoundError: ``weights`` or ``mean_face`` does not exist.
-        WeightsError: ``weights`` or ``mean_face`` does not fit or cannot be read.
-        RuntimeError: pretrained weights cannot be had.
+        WeightsError: ``weights`` or ``mean_face`` does not fit or cannot be read, or pretrained weights cannot be
+            loaded.
     """
 
     def __init__(
@@ -89,15 +107,16 @@ class SLPT(BackboneLandmarker):
         if embed_dim % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide embed_dim={embed_dim}.")
         feature_dim = feature_dim or embed_dim
-        trunk = build_backbone(backbone, feature_dim, False if weights else pretrained)
-        super().__init__(image_size, 32, trunk, channels_last)
+        trunk = build_backbone(backbone, feature_dim, False if weights else pretrained, {"hrnet_w18": HRNetBackbone})
+        super().__init__(image_size, trunk.coarsest, trunk, channels_last)
         self.patch_size, self.patch_sides, self.stage_weights = patch_size, tuple(patch_sides), tuple(stage_weights)
         self.patch_embedding = nn.Conv2d(feature_dim, embed_dim, patch_size, bias=False)
         self.decoder = RelationDecoder(embed_dim, num_layers, num_heads, feedforward_dim, dropout)
         self.offset_head = nn.Linear(embed_dim, 2)
         self._reset_heads()
+        face = read_face(mean_face, _read_mean_face, 2) if mean_face else torch.tensor(MEAN_FACE)
         self.mean_face: Tensor
-        self.register_buffer("mean_face", read_mean_face(mean_face) if mean_face else torch.tensor(MEAN_FACE))
+        self.register_buffer("mean_face", face)
         if weights:
             start_from(self, weights, PUBLISHED_SLPT)
 
@@ -121,13 +140,14 @@ class SLPT(BackboneLandmarker):
             lower, extent = patch_boxes(landmarks.detach(), side)
             patches = sample_patches(features, lower, extent, self.patch_size)
             states = self.decoder(self._embed(patches))
-            estimates.append(lower[:, None] + extent[:, None] * self.offset_head(states))
+            with full_precision(states):
+                estimates.append(lower[:, None] + extent[:, None] * self.offset_head(states.float()))
             landmarks = estimates[-1][:, -1]
         intermediate = torch.stack(estimates, dim=1)
         return LandmarkerOutput(intermediate[:, :, -1], intermediate=intermediate, features=features)
 
     def _embed(self, patches: Tensor) -> Tensor:
-        """The patch convolution as one matrix product, which it is: the kernel is as large as the patch."""
+        """The patch convolution as a matrix product: its kernel covers the whole patch."""
         return nn.functional.linear(patches.flatten(2), self.patch_embedding.weight.flatten(1))
 
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -154,27 +174,7 @@ class SLPT(BackboneLandmarker):
         self.mean_face.copy_(shapes.mean(0))
 
 
-def read_mean_face(path: str | Path) -> Tensor:
-    """Read a mean face in crop coordinates from ``.npy``, or in pixels of a 256-pixel crop from the published ``.npz``.
-
-    Returns:
-        Crop coordinates, shape ``(68, 2)``, float32.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        WeightsError: it is damaged, or not 68 finite points.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no mean face file {path}. Give a .npy of shape (68, 2), or leave it out.")
-    try:
-        content = np.load(path, allow_pickle=False)
-        face = content["init_face"] / PUBLISHED_SIZE if isinstance(content, np.lib.npyio.NpzFile) else content
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise WeightsError(
-            f"{path} cannot be read as a mean face: {error}. Expected a .npy array of shape (68, 2) in crop "
-            "coordinates, or a .npz with 'init_face' in pixels of a 256-pixel crop."
-        ) from error
-    if face.shape != (NUM_LANDMARKS, 2) or not np.isfinite(face).all():
-        raise WeightsError(f"{path} has shape {face.shape}; expected ({NUM_LANDMARKS}, 2), all finite.")
-    return torch.from_numpy(face.astype(np.float32))
+def _read_mean_face(path: Path) -> npt.NDArray[np.floating]:
+    """Crop coordinates from ``.npy``, or from the published ``.npz``, which is in pixels of a 256-pixel crop."""
+    content = np.load(path, allow_pickle=False)
+    return content["init_face"] / PUBLISHED_SIZE if isinstance(content, np.lib.npyio.NpzFile) else content

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.landmarkers.base import full_precision
 from lightning_modules.landmarkers.hourglass import Residual
 
 CORE = 4
@@ -57,7 +58,7 @@ class Doubling(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Down to a ``2**levels``-th of the resolution and up again; also returns what it has at the bottom."""
+    """Down to a ``2**levels``-th of the resolution and up again; also returns the map at the bottom."""
 
     def __init__(self, levels: int, channels: int) -> None:
         super().__init__()
@@ -124,7 +125,8 @@ class MultitaskBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """From images ``(B, 3, S, S)`` to features ``(B, C, S/4, S/4)`` and each stack's vector ``(B, stacks, C)``."""
-        x = self.stem(images)
+        with full_precision(images):  # coordinates are among its channels
+            x = self.stem(images)
         vectors: list[Tensor] = []
         for i, (hourglass, neck, core_neck) in enumerate(zip(self.hourglasses, self.outs, self.cores, strict=True)):
             features, core = hourglass(x)
@@ -135,7 +137,7 @@ class MultitaskBackbone(nn.Module):
         return features, torch.stack(vectors, dim=1)
 
     def _attended(self, i: int, features: Tensor) -> Tensor:
-        """Stack ``i``'s heatmaps where both a landmark's facial edges and its point are."""
+        """Stack ``i``'s heatmaps, attended to where both a landmark's facial edges and its point are."""
         edges = F.conv2d(self.edges[i](features).sigmoid(), self.membership).clamp_max(1)
         attended: Tensor = self.maps[i](features) * self.points[i](features).sigmoid() * edges
         return attended

@@ -1,4 +1,4 @@
-"""The mean face in three dimensions: built in, found in training shapes, or read from a file.
+"""The mean face in three dimensions: built in, estimated from training shapes, or read from a file.
 
 Axes: x to the right, y down, z away from the camera, for a face that looks into it.
 """
@@ -11,14 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from datamodules.ibug68 import FLIP_PERMUTATION, NUM_LANDMARKS, OUTER_EYE_CORNERS
-from lightning_modules.weights import WeightsError
+from datamodules.ibug68 import FLIP_PERMUTATION, OUTER_EYE_CORNERS
 
 FEWEST_SHAPES = 50
-"""Shapes below which no depth is looked for: it shows in how a head's turning moves its landmarks."""
+"""Fewest shapes from which depth is estimated: it shows only in how landmarks move as heads turn."""
 
 PLAUSIBLE_DEPTH = (0.3, 1.5)
-"""Depth of the 68 landmarks, as a share of their width, outside of which it is none."""
+"""Depth of the 68 landmarks over their width; estimates outside of this range are refused."""
 
 # fmt: off
 MEAN_FACE_3D: Final[tuple[tuple[float, float, float], ...]] = (
@@ -49,14 +48,14 @@ PUBLISHED_IDS = (
     126, 6, 128, 129, 130, 17, 16, 133, 134, 135, 18, 7, 138, 139, 8, 141, 142, 11, 144, 145, 12, 147, 148, 20, 150,
     151, 22, 153, 154, 21, 156, 157, 23, 159, 160, 161, 162, 163, 164, 165, 166, 167, 168,
 )  # fmt: skip
-"""What SPIGA's published 3D face calls the 68 landmarks, in iBUG's order."""
+"""Identifiers of the 68 landmarks in SPIGA's published 3D face, in iBUG's order."""
 
 
 def structure_from_motion(shapes: Tensor) -> Tensor:
     """The rigid 3D face whose weak-perspective views are closest to the given shapes, made symmetric.
 
     Tomasi, Kanade: "Shape and Motion from Image Streams under Orthography", IJCV 1992, with a scale for each view. The
-    mean shape is taken for the view from the front.
+    mean shape is taken as the frontal view.
 
     Args:
         shapes: crop coordinates of faces in varying poses, shape ``(N, 68, 2)``.
@@ -79,8 +78,9 @@ def structure_from_motion(shapes: Tensor) -> Tensor:
     structure = right[:3].T @ axes / eigenvalues.sqrt()
     face = _symmetric(_frontal(structure, centred.mean(0).T))
     depth = float((face[:, 2].max() - face[:, 2].min()) / (face[:, 0].max() - face[:, 0].min()))
-    if not PLAUSIBLE_DEPTH[0] < depth < PLAUSIBLE_DEPTH[1]:
-        raise ValueError(f"the shapes give a face {depth:.2f} times as deep as wide, which is no head's.")
+    least, most = PLAUSIBLE_DEPTH
+    if not least < depth < most:
+        raise ValueError(f"the shapes give a face {depth:.2f} times as deep as wide; expected {least} to {most}.")
     return face.float()
 
 
@@ -126,33 +126,13 @@ def _symmetric(face: Tensor) -> Tensor:
     return face / distance
 
 
-def read_face_3d(path: str | Path) -> Tensor:
+def read_face_3d(path: Path) -> npt.NDArray[np.floating]:
     """Read a 3D face: ``.npy`` of shape ``(68, 3)`` in the axes used here, or SPIGA's published text file.
 
     The text file has a line ``id|x|y|z`` for each landmark, y up and z towards the camera.
-
-    Returns:
-        Shape ``(68, 3)``, float32.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        WeightsError: it is damaged, or does not hold 68 finite points.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no 3D face file {path}. Give a .npy of shape (68, 3), or leave it out.")
-    try:
-        face = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_published(path)
-    except (ValueError, EOFError, KeyError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as a 3D face: {error}. Expected a .npy array of shape (68, 3), or SPIGA's text "
-            "file with a line id|x|y|z for each of the 68 landmarks."
-        ) from error
-    if face.shape != (NUM_LANDMARKS, 3) or not np.isfinite(face).all():
-        raise WeightsError(f"{path} has shape {face.shape}; expected ({NUM_LANDMARKS}, 3), all finite.")
-    return torch.from_numpy(face.astype(np.float32))
-
-
-def _read_published(path: Path) -> npt.NDArray[np.float64]:
+    if path.suffix == ".npy":
+        face: npt.NDArray[np.floating] = np.load(path, allow_pickle=False)
+        return face
     table = {int(row[0]): row[1:4] for row in np.loadtxt(path, delimiter="|", ndmin=2)}
     return np.stack([table[key] for key in PUBLISHED_IDS]) * [1, -1, -1]

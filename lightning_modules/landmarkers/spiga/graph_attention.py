@@ -1,4 +1,4 @@
-"""SPIGA's step regressors: landmarks as the nodes of a graph, whose edges attention weighs.
+"""SPIGA's step regressors: graph attention over the landmarks.
 
 Prados-Torreblanca, Buenaposada, Baumela: "Shape Preserving Facial Landmarks with Graph Attention Networks", BMVC 2022.
 Nodes lie along the last dimension: ``(B, C, 68)``.
@@ -26,7 +26,7 @@ def perceptron(channels: Sequence[int]) -> nn.Sequential:
 
 
 class GraphAttention(nn.Module):
-    """Each node takes a message from all nodes, by attention, and adds what it makes of it and of itself.
+    """A graph attention layer: each node attends to all nodes, and a perceptron of node and message is added to it.
 
     Args:
         inputs: channels in, a multiple of 4.
@@ -75,7 +75,7 @@ class StepRegressor(nn.Module):
 
 
 def relative_positions(landmarks: Tensor) -> Tensor:
-    """Where each landmark lies seen from every other one.
+    """The position of each landmark relative to every other one.
 
     Args:
         landmarks: shape ``(B, N, 2)``.

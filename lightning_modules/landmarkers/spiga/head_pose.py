@@ -1,4 +1,4 @@
-"""Head poses: what a 3D face looks like under one, and which one fits given landmarks.
+"""Head poses: projects a 3D face under a pose, and fits the pose to given landmarks.
 
 A pose is (yaw, pitch, roll, t_x, t_y, t_z): degrees, and the head's place in units of the 3D face, shape ``(..., 6)``.
 The camera's axes point right, down and away from it; the face at pose 0 looks into the camera. These are SPIGA's
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 FOCAL_LENGTH = 1.5
-"""Of the camera, in crop sides; its axis runs through the crop's middle (published)."""
+"""The camera's focal length in crop sides; its axis runs through the crop's middle (published)."""
 
 NEAREST = 0.1
 """Smallest distance from the camera that is projected; an untrained network may put points behind it."""

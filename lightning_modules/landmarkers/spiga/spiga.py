@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput, full_precision
 from lightning_modules.landmarkers.losses import weighted_mean
 from lightning_modules.landmarkers.patches import sample_windows
-from lightning_modules.landmarkers.reference_shape import check_shapes
+from lightning_modules.landmarkers.reference_shape import check_shapes, read_face
 from lightning_modules.landmarkers.spiga.backbone import CORE, MultitaskBackbone
 from lightning_modules.landmarkers.spiga.face_3d import MEAN_FACE_3D, read_face_3d, structure_from_motion
 from lightning_modules.landmarkers.spiga.graph_attention import StepRegressor, perceptron, relative_positions
@@ -82,8 +82,8 @@ class SPIGAOutput(LandmarkerOutput):
 
 
 class SPIGA(Landmarker):
-    """SPIGA's network; its defaults are the published one (59.0 million parameters; with those the
-    published program creates and never applies 63.2 million, which are the paper's 60.3 · 2^20).
+    """SPIGA's network; its defaults are the published one (59.0 million parameters; 63.2 million, the paper's
+    60.3 · 2^20, with those that the published program creates and never applies).
 
     Hourglasses find a feature map and the head's pose. A mean 3D face under that pose gives the first landmarks. Each
     step then embeds a window of the feature map around each landmark and where the others lie, relates the landmarks by
@@ -105,8 +105,8 @@ class SPIGA(Landmarker):
         window_points: points sampled along each side of a window.
         weights: file to start from: a state dict of this network, a Lightning checkpoint that holds one under
             ``landmarker.``, or the published state dict of a 68-point model.
-        face_3d: file with the 3D face: ``.npy`` of shape ``(68, 3)``, or the published text file. Built in if None. It
-            yields to :meth:`fit_shapes` and to the one in ``weights``.
+        face_3d: file with the 3D face: ``.npy`` of shape ``(68, 3)``, or the published text file. Built in if None.
+            :meth:`fit_shapes` and a 3D face in ``weights`` replace it.
         pose_weight: of the poses' error in the loss; the target is the pose fitted to the labelled landmarks.
 
     Raises:
@@ -148,7 +148,7 @@ class SPIGA(Landmarker):
         self.window_embeddings = nn.ModuleList(nn.Conv2d(channels, embed_dim, window_points) for _ in range(steps))
         self.regressors = nn.ModuleList(StepRegressor(embed_dim, graph_dim, graph_layers) for _ in range(steps))
         self.face_3d: Tensor
-        self.register_buffer("face_3d", read_face_3d(face_3d) if face_3d else torch.tensor(MEAN_FACE_3D))
+        self.register_buffer("face_3d", read_face(face_3d, read_face_3d, 3) if face_3d else torch.tensor(MEAN_FACE_3D))
         self._reset_pose(project(torch.tensor(MEAN_FACE_3D), torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 2.9]]))[0])
         if weights:
             start_from(self, weights, PUBLISHED_SPIGA)
@@ -172,12 +172,13 @@ class SPIGA(Landmarker):
         """
         # Published weights take blue first.
         features, vectors = self.backbone(images.flip(1))
-        poses = self.pose_head(vectors).float()
-        pose = poses[:, -1]
-        if self.training:
-            # Plain DDP stops at a parameter without a gradient: also the poses that only the loss looks at have one.
-            pose = pose + 0.0 * poses.sum(1)
-        initial = landmarks = project(self.face_3d, pose)
+        with full_precision(vectors):
+            poses = self.pose_head(vectors.float())
+            pose = poses[:, -1]
+            if self.training:
+                # Plain DDP stops at a parameter without a gradient: the poses that only the loss compares get one here.
+                pose = pose + 0.0 * poses.sum(1)
+            initial = landmarks = project(self.face_3d, pose)
         stages = []
         for step in range(len(self.windows)):
             displacement = self.regressors[step](self._embed(features, landmarks, step))
@@ -186,12 +187,12 @@ class SPIGA(Landmarker):
         return SPIGAOutput(torch.stack(stages, dim=1), features=features, poses=poses, initial=initial)
 
     def _embed(self, features: Tensor, landmarks: Tensor, step: int) -> Tensor:
-        """What lies around the landmarks and where the others are, shape ``(B, embed_dim, 68)``."""
+        """Embeds the features around each landmark and its position relative to the others: ``(B, embed_dim, 68)``."""
         # A window of W cells reaches from the middle of its first cell to that of its last.
         cells = features.shape[-1]
         reach = (self.windows[step] * cells - 1) / (2 * cells)
         windows = sample_windows(features, landmarks, reach, self.window_points)
-        # The convolution as one matrix product, which it is: the kernel is as large as the window.
+        # The window convolution as a matrix product: its kernel covers the whole window.
         embedding = cast(nn.Conv2d, self.window_embeddings[step])
         seen = F.linear(windows.flatten(2), embedding.weight.flatten(1), embedding.bias)
         embedded: Tensor = seen.mT + self.position_encoders[step](relative_positions(landmarks))
@@ -200,8 +201,8 @@ class SPIGA(Landmarker):
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Smooth L1 of every step's landmarks, mean over steps, and of every hourglass's pose.
 
-        The pose a label stands for is the one under which the 3D face comes closest to it (:func:`fit_pose`); for an
-        exaggerated face it is only about right, which is what a first estimate needs to be.
+        The target pose is the one under which the 3D face comes closest to the labels (:func:`fit_pose`). For an
+        exaggerated face it is approximate, which suffices for the first estimate.
 
         Args:
             output: what :meth:`forward` returned.

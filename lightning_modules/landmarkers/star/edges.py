@@ -1,4 +1,4 @@
-"""Facial edges: the nine curves of the 68 landmarks, and how the maps of them that STAR learns look."""
+"""Facial edges: the nine curves through the 68 landmarks, drawn as the maps that STAR learns."""
 
 from functools import lru_cache
 
@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from datamodules.ibug68 import CLOSED_PARTS, NUM_LANDMARKS, PARTS
+from lightning_modules.coordinates import cell_centre, cell_positions, mesh
+from lightning_modules.landmarkers.base import full_precision
 
 EDGES = tuple((name in CLOSED_PARTS, tuple(part)) for name, part in PARTS.items())
 """Each facial edge's landmarks, and whether the last joins the first: as published, the parts of iBUG-68."""
 
 _WIDTH = 1.25
-"""Of a curve, in pixels of the crop: OpenCV draws lines a pixel wider than asked, 5 for 4 at four times the size."""
+"""Width of a curve, in pixels of the crop: at four times the size, OpenCV draws a line of width 4 over 5 pixels."""
 _STEPS = 4
-"""Straight pieces that a curve has from one landmark to the next."""
+"""Straight pieces of a curve from one landmark to the next."""
 
 
 def edge_membership() -> Tensor:
@@ -41,22 +43,17 @@ def edge_maps(landmarks: Tensor, size: tuple[int, int], stride: int = 4) -> Tens
     Returns:
         Shape ``(B, 9, h, w)``.
     """
-    cells = _cell_centres(size, stride, landmarks)
+    rows, columns = (cell_positions(count, cell_centre(stride), landmarks) * stride for count in size)
+    cells = mesh(columns, rows).flatten(0, 1)
     pixels = landmarks * landmarks.new_tensor([size[1] * stride, size[0] * stride])
     maps = []
     for closed, indices in EDGES:
         weights = torch.from_numpy(_curve(len(indices), closed)).to(landmarks)
-        curve = weights @ pixels[:, list(indices)]
+        with full_precision(pixels):
+            curve = weights @ pixels[:, list(indices)]
         distance = _distance(cells, curve[:, :-1], curve[:, 1:]).amin(-1)
         maps.append((1 + _WIDTH / 2 - distance).clamp(0, _WIDTH) / 2)
     return torch.stack(maps, dim=1).view(len(landmarks), len(EDGES), *size)
-
-
-def _cell_centres(size: tuple[int, int], stride: int, like: Tensor) -> Tensor:
-    """The middle of each cell, in pixels of the crop, rows first, shape ``(h·w, 2)``."""
-    rows, columns = (torch.arange(count, device=like.device) * stride + (stride - 1) / 2 for count in size)
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
-    return torch.stack([x, y], dim=-1).flatten(0, 1).to(like)
 
 
 def _distance(points: Tensor, start: Tensor, end: Tensor) -> Tensor:
@@ -71,7 +68,7 @@ def _distance(points: Tensor, start: Tensor, end: Tensor) -> Tensor:
 
 @lru_cache
 def _curve(count: int, closed: bool) -> npt.NDArray[np.float64]:
-    """Which mixtures of ``count`` points lie on the Catmull-Rom curve through them, shape ``(samples, count)``."""
+    """Weights of ``count`` points that give samples of the Catmull-Rom curve through them: ``(samples, count)``."""
     identity = np.eye(count)
     if closed:
         padded = np.concatenate([identity[-1:], identity, identity[:2]])

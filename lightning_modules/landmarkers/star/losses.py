@@ -1,9 +1,11 @@
-"""The losses of STAR: one for the coordinates that a heatmap says, one for maps."""
+"""The losses of STAR: one for the positions read off heatmaps, one for edge and point maps."""
 
 import torch
 import torch.nn.functional as F
 from kornia.geometry.subpix import spatial_expectation2d
 from torch import Tensor
+
+from lightning_modules.landmarkers.base import full_precision
 
 SMALLEST_VARIANCE = 1e-5
 """Added to variances before they divide, in squared units of half the map's side."""
@@ -26,7 +28,8 @@ def heatmap_moments(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     from_x, from_y = x - means[..., :1], y - means[..., 1:]
     along_x, along_y = weights.sum(-2), weights.sum(-1)
     var_x, var_y = (along_x * from_x.square()).sum(-1), (along_y * from_y.square()).sum(-1)
-    cov = (torch.einsum("bkhw,bkw->bkh", weights, from_x) * from_y).sum(-1)
+    with full_precision(heatmaps):
+        cov = (torch.einsum("bkhw,bkw->bkh", weights, from_x) * from_y).sum(-1)
     covariance = torch.stack([var_x, cov, cov, var_y], dim=-1).view(*var_x.shape, 2, 2)
     # Reliability weights: the sample covariance over 1 - Σw² is unbiased.
     total = weights.sum((-1, -2)) + 1e-5

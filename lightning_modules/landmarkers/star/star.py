@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.coordinates import cell_centre
+from lightning_modules.coordinates import cell_centre, edge_shares, sampling_to_crop, signed
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps
 from lightning_modules.landmarkers.hourglass import CoordConv, Hourglass, Residual, Stem
@@ -56,7 +56,7 @@ PUBLISHED_STAR = Published(
 
 @dataclass
 class StackMaps:
-    """What one hourglass says, all of shape ``(B, ·, S/4, S/4)``.
+    """The maps of one hourglass, all of shape ``(B, ·, S/4, S/4)``.
 
     Attributes:
         features: what the maps are read from.
@@ -75,7 +75,7 @@ class StackMaps:
 
 @dataclass
 class STAROutput(LandmarkerOutput):
-    """Also the maps of every stack, which the loss looks at."""
+    """Adds the maps of every stack, which the loss compares."""
 
     maps: tuple[StackMaps, ...] = ()
 
@@ -106,7 +106,7 @@ class Stack(nn.Module):
 
 
 class Merge(nn.Module):
-    """What a stack found, as an addition to the input of the next."""
+    """Projects a stack's maps to what is added to the input of the next."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -192,7 +192,9 @@ class STAR(Landmarker):
         """As :meth:`forward`, of images in BGR and [-1, 1]."""
         maps = self._maps(images)
         moments = [heatmap_moments(stack.attended.float()) for stack in maps]
-        stages = torch.stack([self._to_crop(means) for means, _ in moments], dim=1)
+        # Published labels have -1 and 1 at the crop's edges, heatmaps in their first and last cell, half a cell
+        # further in: the network learns the difference.
+        stages = torch.stack([sampling_to_crop(means, self.image_size) for means, _ in moments], dim=1)
         variance = moments[-1][1].diagonal(dim1=-2, dim2=-1).mean(-1)
         # Half a map's side is half a crop's.
         uncertainty = variance.detach().clamp_min(0).sqrt() / 2
@@ -209,22 +211,11 @@ class STAR(Landmarker):
         found: list[StackMaps] = []
         for i, stack in enumerate(self.stacks):
             found.append(stack(x, boundary))
-            # Published, if odd: the boundary is where the heatmap of the last landmark (on the lower lip) is.
+            # As published: the last landmark's heatmap (on the lower lip) serves as the boundary.
             boundary = found[-1].heatmaps[:, -1:].detach()
             if i < len(self.merges):
                 x = x + self.merges[i](found[-1])
         return found
-
-    def _to_crop(self, positions: Tensor) -> Tensor:
-        """From -1 and 1 for the first and the last cell to crop coordinates.
-
-        Published labels have -1 and 1 at the crop's edges instead, half a pixel beyond its first and last; the network
-        learns the difference.
-        """
-        return (positions + 1) / 2 - 0.5 / self.image_size
-
-    def _from_crop(self, landmarks: Tensor) -> Tensor:
-        return ((landmarks + 0.5 / self.image_size) * 2 - 1).clamp(-1, 1)
 
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """STAR loss of the attended heatmaps and AWing loss of edge and point maps, each stack twice the one before.
@@ -239,7 +230,7 @@ class STAR(Landmarker):
         size = (output.maps[0].edgemaps.shape[-2], output.maps[0].edgemaps.shape[-1])
         edges = edge_maps(target, size, STRIDE)
         points = gaussian_heatmaps(target.clamp(0, 1), size, POINT_SIGMA / STRIDE, cell_centre(STRIDE))
-        positions = self._from_crop(target)
+        positions = signed(edge_shares(target, self.image_size)).clamp(-1, 1)
         total = target.new_zeros(len(target))
         for i, maps in enumerate(output.maps):
             of_maps = adaptive_wing_loss(maps.edgemaps.float(), edges) + adaptive_wing_loss(

@@ -9,7 +9,7 @@ from torch import Tensor
 from datamodules.ibug68 import PARTS
 from lightning_modules.augment.exaggeration import Exaggeration, stretch_along_height
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
-from lightning_modules.warping.shapes import align
+from lightning_modules.warping.procrustes import align
 from tests.lightning_modules.methods.small import shapes
 
 MEAN = torch.tensor(MEAN_FACE, dtype=torch.float64)

@@ -8,7 +8,7 @@ import torch
 
 from lightning_modules.augment.strong_view import StrongView
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
-from lightning_modules.warping.shapes import align
+from lightning_modules.warping.procrustes import align
 from tests.lightning_modules.augment.test_exaggeration import SIZE, centroids, dots
 from tests.lightning_modules.methods.small import shapes, smooth_images
 

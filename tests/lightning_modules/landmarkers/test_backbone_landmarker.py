@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.backbones.networks import Backbone
+from lightning_modules.backbones.base import Backbone
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
 from lightning_modules.landmarkers.base import LandmarkerOutput
 

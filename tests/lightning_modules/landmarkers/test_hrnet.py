@@ -90,7 +90,7 @@ def test_its_own_weights_come_back_and_others_are_refused(tiny: HRNet, tmp_path:
     ):
         HRNet(**{**TINY, "feature_dim": 8}, weights=str(path))
     torch.save(SLPT(**TINY_LANDMARKER).state_dict(), path)
-    with pytest.raises(WeightsError, match=r"does not hold the weights of this HRNet(.*\n)*.*unknown to the network"):
+    with pytest.raises(WeightsError, match=r"does not hold the weights of this HRNet"):
         HRNet(**TINY, weights=str(path))
 
 

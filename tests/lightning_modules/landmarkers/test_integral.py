@@ -131,7 +131,7 @@ def test_its_weights_come_back(tmp_path: Path) -> None:
     [
         ({"image_size": 100}, "image_size is 100; expected a multiple of 8"),
         ({"backbone": "resnet1"}, "timm has no network 'resnet1'"),
-        ({"coarsest": 4}, "cannot be used: its feature maps have strides"),
+        ({"coarsest": 4}, "cannot be used: its feature maps have the strides"),
     ],
 )
 def test_bad_arguments(wrong: dict[str, object], message: str) -> None:

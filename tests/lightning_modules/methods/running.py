@@ -8,6 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from callbacks.exact_resume import ExactResume
 from datamodules.datasets import SyntheticDataModule
 from datamodules.setting import SettingDataModule
 from lightning_modules.methods import FaceMethod
@@ -24,9 +25,10 @@ def setting() -> SettingDataModule:
     )
 
 
-def fit(method: FaceMethod, root: Path, epochs: int, *callbacks: Callback, resume: Path | None = None) -> Trainer:
+def fit(
+    method: FaceMethod, root: Path, epochs: int, *callbacks: Callback, resume: Path | None = None, **options: Any
+) -> Trainer:
     trainer = Trainer(
-        accelerator="cpu",
         max_epochs=epochs,
         default_root_dir=root,
         logger=False,
@@ -36,9 +38,32 @@ def fit(method: FaceMethod, root: Path, epochs: int, *callbacks: Callback, resum
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        **{"accelerator": "cpu", **options},
     )
     trainer.fit(method, datamodule=setting(), ckpt_path=resume, weights_only=True)
     return trainer
+
+
+def last_checkpoint(folder: Path, **options: Any) -> ModelCheckpoint:
+    """Writes ``folder/last.ckpt`` after every epoch."""
+    return ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False, **options)
+
+
+def whole_and_resumed(
+    make: Callable[[], FaceMethod], root: Path, epochs: int, cut: int
+) -> tuple[FaceMethod, FaceMethod]:
+    """A method after a whole run, and after one that stopped after ``cut`` epochs and went on from a file."""
+
+    class Stop(Callback):
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            trainer.should_stop = trainer.current_epoch == cut - 1
+
+    methods: list[FaceMethod] = []
+    for name, callbacks, resume in (("whole", [], None), ("cut", [Stop()], None), ("cut", [], root / "cut/last.ckpt")):
+        torch.manual_seed(5)
+        methods.append(make())
+        fit(methods[-1], root / name, epochs, ExactResume(), last_checkpoint(root / name), *callbacks, resume=resume)
+    return methods[0], methods[2]
 
 
 def weights(method: LightningModule) -> torch.Tensor:

@@ -128,7 +128,7 @@ class TestProximalPhase:
     @pytest.mark.parametrize("pseudo_weight", [1.0, 0.3])
     def test_it_is_the_sum_of_two_mean_losses(self, pseudo_weight: float) -> None:
         method, (source, target) = make(pseudo_weight=pseudo_weight).eval(), pair()
-        method.pseudo = PseudoLandmarks((shapes(3, seed=5) * SIZE).float(), self.weights.float())
+        method.pseudo.current = PseudoLandmarks((shapes(3, seed=5) * SIZE).float(), self.weights.float())
         found = float(method.proximal_loss(source, target).detach())
         # Written out with numpy, face by face.
         distances = []
@@ -140,12 +140,15 @@ class TestProximalPhase:
 
     def test_exaggerated_photos_take_the_place_of_their_share(self) -> None:
         method, (source, target) = make(exaggeration=Exaggeration(), exaggerated_share=0.5), pair(4)
-        found = method.stylization(source, target.images, shapes(4, seed=5), method.mean_face)
-        assert (found.images != source.images).flatten(1).any(1).tolist() == [True, True, False, False]
-        assert (found.landmarks != source.landmarks).flatten(1).any(1).tolist() == [True, True, False, False]
-        plain = make().stylization(source, target.images, shapes(4, seed=5), method.mean_face)
-        assert plain.images is source.images
-        assert plain.landmarks is source.landmarks
+        assert method.stylization is not None
+        torch.manual_seed(1)
+        chosen = torch.rand(4) < 0.5
+        torch.manual_seed(1)
+        found = method.stylization(source, target.images, shapes(4, seed=5), shapes(1)[0])
+        assert torch.equal((found.images != source.images).flatten(1).any(1), chosen)
+        assert torch.equal((found.landmarks != source.landmarks).flatten(1).any(1), chosen)
+        assert 0 < chosen.sum() < 4
+        assert make().stylization is None
 
 
 class TestPhases:
@@ -161,14 +164,6 @@ class TestPhases:
 
     def test_joint_optimisation_has_one_phase(self) -> None:
         assert {make(optimization="joint").phase_of(epoch) for epoch in range(12)} == {"joint"}
-
-    @pytest.mark.parametrize(
-        "options",
-        [{"warper_epochs": 0, "proximal_epochs": 0}, {"warper_epochs": -1}, {"exaggerated_share": 1.5}],
-    )
-    def test_nonsense_is_refused(self, options: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match=r"expected"):
-            make(**options)
 
     def test_frozen_batch_norm_sees_the_warper_phase_without_moving(self) -> None:
         method = make(freeze_batch_norm=True).train()
@@ -194,23 +189,24 @@ class TestCheckpoints:
     def test_pseudo_landmarks_come_back_through_a_safe_load(self, tmp_path: Path) -> None:
         method = make(warper_epochs=1, proximal_epochs=1)
         method.landmarker_spec = {"class_path": "x.Y", "init_args": {"size": SIZE}}
-        method.pseudo = PseudoLandmarks(torch.rand(5, 68, 2), torch.rand(5))
-        method._pseudo_cycle = 3
+        method.pseudo.current = PseudoLandmarks(torch.rand(5, 68, 2), torch.rand(5))
+        method.pseudo.cycle = 3
         checkpoint: dict[str, Any] = {"state_dict": method.state_dict()}
         method.on_save_checkpoint(checkpoint)
+        method.pseudo.on_save_checkpoint(None, method, checkpoint)  # type: ignore[arg-type]
         torch.save(checkpoint, tmp_path / "last.ckpt")
         loaded = torch.load(tmp_path / "last.ckpt", weights_only=True)
         assert loaded["landmarker"] == method.landmarker_spec
         other = make(warper_epochs=1, proximal_epochs=1)
-        other.on_load_checkpoint(loaded)
-        assert other.pseudo is not None
-        assert torch.equal(other.pseudo.landmarks, method.pseudo.landmarks)
-        assert torch.equal(other.pseudo.weights, method.pseudo.weights)
-        assert other._pseudo_cycle == 3
+        other.pseudo.on_load_checkpoint(None, other, loaded)  # type: ignore[arg-type]
+        assert other.pseudo.current is not None
+        assert torch.equal(other.pseudo.current.landmarks, method.pseudo.current.landmarks)
+        assert torch.equal(other.pseudo.current.weights, method.pseudo.current.weights)
+        assert other.pseudo.cycle == 3
 
     def test_a_checkpoint_before_the_first_pseudo_landmarks(self) -> None:
         checkpoint: dict[str, Any] = {}
-        make().on_save_checkpoint(checkpoint)
+        make().pseudo.on_save_checkpoint(None, None, checkpoint)  # type: ignore[arg-type]
         other = make()
-        other.on_load_checkpoint(checkpoint)
-        assert other.pseudo is None
+        other.pseudo.on_load_checkpoint(None, None, checkpoint)  # type: ignore[arg-type]
+        assert other.pseudo.current is None

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from jsonargparse import ArgumentParser
 
 from datamodules.faces import TrainBatch
 from lightning_modules.augment.strong_view import StrongView
-from lightning_modules.augment.stylization import Stylization
 from lightning_modules.landmarkers.inference import estimate
-from lightning_modules.methods import FaceMethod, SelfTraining
+from lightning_modules.methods import SelfTraining
 from lightning_modules.methods.self_training import rise
 from tests.lightning_modules.methods.running import STEPS, Watch, fit, weights
 from tests.lightning_modules.methods.small import (
@@ -138,37 +136,3 @@ def test_a_step_learns_labels_and_what_the_teacher_sees(monkeypatch: Any) -> Non
     assert logged["train/trust"] == pytest.approx(float(trust.mean()))
     assert method.teacher.norm.num_batches_tracked == 0  # it looked in evaluation mode
     assert method.teacher.training
-
-
-def test_it_lowers_its_loss(tmp_path: Path) -> None:
-    method = SelfTraining(LinearLandmarker(strength=0.5), learning_rate=3e-3, stylization=Stylization())
-    losses = Watch(lambda m: float(m.trainer.callback_metrics["train/loss"]))
-    fit(method, tmp_path, 20, losses)
-    assert sum(losses.seen[-8:]) < 0.7 * sum(losses.seen[:8])
-
-
-def test_yaml_chooses_every_part() -> None:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(FaceMethod, "model")
-    landmarker = {"class_path": "tests.lightning_modules.methods.small.LinearLandmarker"}
-    view = {"class_path": "lightning_modules.augment.strong_view.StrongView", "init_args": {"bend": 0.1}}
-    options = {"landmarker": landmarker, "view": view, "stylization": {"look": None}, "schedule": "constant"}
-    given = {"model": {"class_path": "lightning_modules.methods.SelfTraining", "init_args": options}}
-    method = parser.instantiate_classes(parser.parse_object(given)).model
-    assert isinstance(method, SelfTraining)
-    assert (method.view.bend, method.schedule) == (0.1, "constant")
-    assert method.stylization is not None
-    assert method.stylization.look is None
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"ema_decay": 2.0}, "ema_decay is 2.0"),
-        ({"ramp_up": -1.0}, "ramp_up -1.0"),
-        ({"tolerance": 0.0}, "tolerance is"),
-    ],
-)
-def test_what_cannot_be(options: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make(**options)

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.training import linear_decay
 from lightning_modules.translation import (
     Generator,
     PatchDiscriminator,
     ResNetGenerator,
-    Translations,
+    TranslatedImages,
     Translator,
-    linear_decay,
 )
 
 
@@ -122,9 +122,9 @@ def test_a_fixed_discriminator_stays_fixed(faces: tuple[Tensor, Tensor]) -> None
 
 
 def test_further_terms_see_the_translations(faces: tuple[Tensor, Tensor]) -> None:
-    seen: list[Translations] = []
+    seen: list[TranslatedImages] = []
 
-    def further(images: Translations) -> dict[str, Tensor]:
+    def further(images: TranslatedImages) -> dict[str, Tensor]:
         seen.append(images)
         return {"bright": 4 * images.to_target.mean()}
 

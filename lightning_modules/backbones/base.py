@@ -1,0 +1,31 @@
+"""What a landmarker's backbone is: normalised images in, one feature map out."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import nn
+
+Pretrained = bool | Literal["package"]
+"""Weights to start from: true for the library's own, downloaded on first use or from its cache; ``"package"`` for those
+of an installed Python package; false for random ones."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Backbone(nn.Module):
+    """Normalised images ``(B, 3, S, S)`` to features ``(B, channels, S/stride, S/stride)``.
+
+    Attributes:
+        channels: channels of the feature map.
+        stride: pixels of the image to a cell of the feature map.
+        coarsest: stride of its coarsest layer, of which S must be a multiple.
+        mean: the RGB mean (of values in [0, 1]) its input is normalised with.
+        std: the standard deviation likewise.
+    """
+
+    channels: int
+    stride: int = 4
+    coarsest: int = 32
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
