@@ -51,21 +51,17 @@ def test_warpmark_trains_from_an_empty_folder(wheel: Path, tmp_path: Path) -> No
     empty = tmp_path / "empty"
     empty.mkdir()
     config = write_config(tmp_path / "tiny.yaml", TINY, {"trainer": {"max_epochs": 1}})
-    words = ["--setting=gzsl_artiface", config, "--paths.runs=here"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    for command in (
-        ["warpmark", "train"],
-        ["python", "-c", "import configs, experiments; print(experiments.__file__)"],
-    ):
-        done = subprocess.run(
-            [str(python.with_name(command[0])), *command[1:], *(words if command[0] == "warpmark" else [])],
-            cwd=empty,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+
+    def run(program: str, *words: str) -> str:
+        command = [str(python.with_name(program)), *words]
+        done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    assert str(site) in done.stdout, "what ran is what was installed"
+        return done.stdout
+
+    run("warpmark", "train", "--setting=gzsl_artiface", config, "--paths.runs=here")
     assert metrics(empty / "here/gzsl_artiface/face_warping-slpt/seed0")["data"] == "synthetic"
     assert sorted(path.name for path in empty.iterdir()) == ["here"]
+    assert str(site) in run("python", "-c", "import experiments; print(experiments.__file__)"), (
+        "the wheel's is what ran"
+    )
