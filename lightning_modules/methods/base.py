@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from datamodules.faces import FaceBatch
 from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.inference import find_landmarks
 from lightning_modules.metrics import LandmarkErrors
 from lightning_modules.training import TrainingModule
 
@@ -120,14 +121,9 @@ class FaceMethod(TrainingModule):
     def validation_step(self, batch: FaceBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score a batch of a test set, in the original images' pixels."""
         assert batch.landmarks is not None, "test sets are labelled"
-        predicted = self(batch.images)
-        errors = cast(SetErrors, self._errors[dataloader_idx])
-        size = self.image_size
-        errors.update(
-            to_image_pixels(predicted, batch.matrices, size),
-            to_image_pixels(batch.landmarks, batch.matrices, size),
-            batch.indices,
-        )
+        predicted = find_landmarks(self.landmarker, batch.images, batch.matrices).pixels
+        truth = to_image_pixels(batch.landmarks, batch.matrices, self.image_size)
+        cast(SetErrors, self._errors[dataloader_idx]).update(predicted, truth, batch.indices)
 
     test_step = validation_step
 
