@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 import cv2
+import numpy as np
 
 from datamodules.faces import FloatArray
 from datamodules.formats import write_npy, write_pts
-from datamodules.synthetic import draw_face, face_geometry
+from datamodules.ibug68 import CLOSED_PARTS, PARTS
+from datamodules.synthetic import face_geometry
 
 W300_COUNTS = {
     "afw": 337,
@@ -29,17 +31,22 @@ Layout = Literal["pts", "npy", "cariface", "unlabelled"]
 
 
 def face_landmarks(size: int, seed: int = 0) -> FloatArray:
-    """68 landmarks of a face in ``size`` × ``size`` pixels, zero-based."""
-    return face_geometry("photo", seed, 0, size).landmarks
+    """68 landmarks of a nearly frontal face in ``size`` × ``size`` pixels, zero-based."""
+    return face_geometry("photo", seed, 0, size, difficulty=0.2).landmarks
 
 
 @functools.cache
 def encoded_face(suffix: str, size: int = 64, seed: int = 0) -> tuple[bytes, FloatArray]:
-    """A drawn face as the bytes of an image file (``.jpg``, ``.png``, ...), and its landmarks."""
-    image, geometry = draw_face("photo", seed, 0, size)
-    done, data = cv2.imencode(suffix.lower(), image[..., ::-1])
+    """A face in flat colours as the bytes of an image file (``.jpg``, ``.png``, ...), and its landmarks."""
+    landmarks, colours = face_landmarks(size, seed), np.random.default_rng(seed).integers(0, 120, (1 + len(PARTS), 3))
+    image = np.full((size, size, 3), colours[-1] // 4, np.uint8)
+    cv2.fillConvexPoly(image, cv2.convexHull(landmarks.round().astype(np.int32)), (180 - colours[-1]).tolist())
+    for (part, indices), colour in zip(PARTS.items(), colours.tolist(), strict=False):
+        line = landmarks[list(indices)].round().astype(np.int32)
+        cv2.polylines(image, [line], part in CLOSED_PARTS, colour)
+    done, data = cv2.imencode(suffix.lower(), image)
     assert done
-    return data.tobytes(), geometry.landmarks
+    return data.tobytes(), landmarks
 
 
 def write_face(image: Path, landmark_file: Path | None, size: int = 64, seed: int = 0) -> FloatArray:

@@ -1,9 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from lightning import Trainer
 
 from callbacks.nme_table import COLUMNS, NMETable, print_scores, read_rows
+from callbacks.progress import epoch_of
 from datamodules.datasets import SyntheticDataModule
 from datamodules.setting import SettingDataModule
 from lightning_modules.methods import Supervised
@@ -89,3 +91,8 @@ def test_the_console_table_has_the_scores(capsys: pytest.CaptureFixture[str]) ->
 def test_scores_of_drawn_faces_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
     print_scores(SCORES, 4.2, "tested", data())
     assert "SYNTHETIC" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(5, "epoch 3/5"), (-1, "epoch 3"), (None, "epoch 3")])
+def test_epochs_are_counted_with_and_without_a_limit(limit: int | None, expected: str) -> None:
+    assert epoch_of(SimpleNamespace(current_epoch=2, max_epochs=limit)) == expected  # type: ignore[arg-type]

@@ -6,11 +6,11 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
 
 from datamodules import files
 from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, FolderDataModule, SyntheticDataModule
@@ -19,8 +19,6 @@ from datamodules.formats import write_npy
 from datamodules.setting import SettingDataModule, UnpairedImages
 from experiments.catalogue import config_files, names
 from experiments.cli import WarpmarkCLI
-from lightning_modules.landmarkers import SLPT
-from lightning_modules.methods import FaceWarping
 from tests.layouts import write_artiface, write_cariface, write_folder, write_w300
 
 Compose = Callable[..., SettingDataModule]
@@ -145,7 +143,7 @@ def test_lists_choose_the_split(compose: Compose, published_root: Path) -> None:
     assert not trained & set(tested)
 
 
-def test_own_folders(compose: Compose, folders: Path) -> None:
+def test_own_folders(compose: Compose, folders: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = compose("own", *paths(folders, test="test"))
     assert (len(data.source_faces), len(data.target_faces or ())) == (8, 5)
     assert subsets(data) == {"own_source": 1, "own": 4}
@@ -157,11 +155,7 @@ def test_own_folders(compose: Compose, folders: Path) -> None:
     data = compose("own", *paths(folders))
     assert subsets(data) == {"own_source": 1, "own": 5}
     assert all(face.landmarks is None for face in data.target_faces or ())
-
-
-def test_own_target_without_any_label_is_adapted_to_but_not_scored(
-    compose: Compose, folders: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+    # A target without any label is adapted to, but not scored.
     write_folder(folders / "paintings", 6, "unlabelled")
     data = compose("own", *paths(folders, target="paintings"))
     assert subsets(data) == {"own_source": 1}
@@ -193,7 +187,6 @@ def test_target_crops_depend_on_labels_only_with_oracle_box(
     for file in (folders / "art").glob("*.npy"):
         write_npy(file, np.load(file) * 0.5 + 20)
     altered = images(of_folders(folders, oracle_box=oracle_box))
-    shutil.copytree(folders / "art", folders / "kept")
     for file in (folders / "art").glob("*.npy"):
         file.unlink()
     deleted = images(of_folders(folders, oracle_box=oracle_box))
@@ -218,33 +211,26 @@ def test_skip_reaches_the_sets_and_says_how_many(
 def test_an_epoch_is_a_pass_over_the_source_unless_told(folders: Path) -> None:
     assert len(of_folders(folders).train_dataloader()) == 9 // 4
     assert len(of_folders(folders, batch_size=32).train_dataloader()) == 1
-    data = of_folders(folders, steps_per_epoch=7)
-    assert len(list(data.train_dataloader())) == 7
-
-
-def test_translators_get_training_batches_in_their_own_colours(folders: Path) -> None:
+    assert len(list(of_folders(folders, steps_per_epoch=7).train_dataloader())) == 7
+    # Translators get the training batches in their own colours.
     images = UnpairedImages(of_folders(folders), batch_size=3, steps_per_epoch=2)
     assert [len(batch.target or ()) for batch in images.train_dataloader()] == [3, 3]
     assert images.data.augmentation.rotation > 0 == images.data.augmentation.colour
 
 
-def test_a_method_with_a_target_needs_one(folders: Path) -> None:
-    data = SettingDataModule([FolderDataModule(str(folders / "photos"))], root="files", image_size=64)
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    trainer.strategy.connect(FaceWarping(SLPT(64, "mobilenetv3_small_050", embed_dim=8, num_layers=1, num_heads=1)))
-    data.trainer = trainer
-    with pytest.raises(DataError, match=r"FaceWarping needs unlabelled target faces.*METHOD=supervised"):
-        data.train_dataloader()
-    with pytest.raises(DataError, match="no target faces"):
-        data.target_loader()
-
-
-def test_a_source_needs_labels_and_a_setting_a_source(folders: Path) -> None:
+def test_roles_that_are_missing_are_told(folders: Path) -> None:
+    photos, bare = (FolderDataModule(str(folders / name)) for name in ("photos", "bare"))
     write_folder(folders / "bare", 3, "unlabelled")
     with pytest.raises(DataError, match=r"face000\.jpg.*3 of 3 have none.*source"):
-        SettingDataModule([FolderDataModule(str(folders / "bare"))], root="files").setup()
+        SettingDataModule([bare], root="files").setup()
     with pytest.raises(DataError, match="at least one labelled set"):
         SettingDataModule([], root="files").setup()
+    data = SettingDataModule([photos], root="files")
+    with pytest.raises(DataError, match="no target faces"):
+        data.target_loader()
+    data.trainer = SimpleNamespace(lightning_module=SimpleNamespace(needs_target=True), global_rank=0, world_size=1)
+    with pytest.raises(DataError, match=r"needs unlabelled target faces.*METHOD=supervised"):
+        data.train_dataloader()
 
 
 def test_stand_ins_say_so(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
@@ -260,18 +246,11 @@ def test_stand_ins_say_so(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> N
     assert SettingDataModule([FolderDataModule(root)], [], [], root="files").data_kind == "files"
 
 
-def test_source_shapes_are_those_of_plain_crops(folders: Path) -> None:
-    shapes = of_folders(folders).source_shapes()
-    assert shapes.shape == (9, 68, 2)
-    assert shapes.dtype == torch.float32
-    extent = (shapes.amax(1) - shapes.amin(1)).amax(1)
-    torch.testing.assert_close(extent, torch.full((9,), 1 / 1.2))
-
-
 def test_files_are_read_once(folders: Path) -> None:
     data = of_folders(folders)
     data.setup()
-    first = data.source_faces
+    first, extent = data.source_faces, np.ptp(data.source_shapes().numpy(), axis=1).max(1)
+    np.testing.assert_allclose(extent, [1 / 1.2] * 9, rtol=1e-5)
     shutil.rmtree(folders / "photos")
     data.setup("fit")
     assert data.source_faces is first

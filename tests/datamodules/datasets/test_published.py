@@ -18,7 +18,6 @@ from datamodules.files import FileFaces
 from datamodules.formats import write_pts
 from tests.layouts import W300_COUNTS, face_landmarks, write_artiface, write_cariface, write_face, write_w300
 
-SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 W300_FEW = {"afw": 2, "helen/trainset": 3, "lfpw/trainset": 4, "helen/testset": 5, "lfpw/testset": 6, "ibug": 7}
 
 
@@ -183,15 +182,6 @@ class TestCariFace:
         path.write_text("00001.jpg\n00009.jpg\n")
         with pytest.raises(DataError, match=r"1 images in both the training and the test split, e\.g\. 00009\.jpg"):
             cariface(tmp_path).test_faces()
-
-    @pytest.mark.real
-    @pytest.mark.skipif(not SHARED.is_dir(), reason="no real faces in ../shared/data")
-    def test_real_caricatures(self) -> None:
-        module = cariface(SHARED / "caricatures")
-        train, test = module.train_faces(), module.test_faces()
-        assert (len(train), len(test)) == (1636, 25)
-        assert (train.has_landmarks, test.has_landmarks) == (False, True)
-        assert train[0].image.shape == (218, 178, 3)
 
 
 class TestArtiFace:

@@ -99,17 +99,6 @@ class TestSmoothing:
 
 
 class TestRegion:
-    def test_border_anchors_hold_the_crops_border(self) -> None:
-        photo, photo_landmarks, stylised, predicted = batch()
-        loose, held = (
-            WarperObjective(coarse=None, border_anchors=count)(photo, photo_landmarks, stylised, predicted).warped
-            for count in (0, 4)
-        )
-        # Anchors at quarters of the upper and the left side lie on pixels.
-        for row, column in ((0, 0), (0, 8), (0, 24), (16, 0)):
-            torch.testing.assert_close(held[..., row, column], photo[..., row, column], rtol=0, atol=1e-9)
-            assert (loose[..., row, column] - photo[..., row, column]).abs().max() > 1e-3
-
     @pytest.mark.parametrize(("margin", "softness"), [(0.0, 0.0), (0.1, 0.0), (0.05, 0.02)])
     def test_face_only_compares_within_the_grown_soft_hull(self, margin: float, softness: float) -> None:
         photo, photo_landmarks, stylised, predicted = batch()

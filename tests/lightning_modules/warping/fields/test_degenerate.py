@@ -60,11 +60,9 @@ coordinate = st.one_of(
 points = st.lists(st.tuples(coordinate, coordinate), min_size=1, max_size=12)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(points, st.sampled_from(ORDERS), st.sampled_from([0.0, 1e-6, 10.0]), st.sampled_from([None, 4]))
-def test_a_thousand_layouts(
-    layout: list[tuple[float, float]], order: int, smoothing: float, coarse: int | None
-) -> None:
+def test_any_layout(layout: list[tuple[float, float]], order: int, smoothing: float, coarse: int | None) -> None:
     drawn, face = torch.tensor(layout, dtype=torch.float32), mean_face()[: len(layout)].float()
     # One batch asks both questions: a drawn layout to a face, and a face to a drawn layout.
     assert _is_finite_both_ways(torch.stack([drawn, face]), torch.stack([face, drawn]), order, smoothing, coarse, 6)
