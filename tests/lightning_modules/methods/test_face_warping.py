@@ -185,15 +185,6 @@ class TestRuns:
         assert trainer.global_step == 6 * STEPS
         torch.testing.assert_close(method.mean_face, setting().source_shapes().mean(0))
 
-    def test_frozen_landmarks_are_those_at_the_start_of_the_phase(self, tmp_path: Path) -> None:
-        """Learning rates of zero: the estimates of the untrained network, in the images' own pixels."""
-        method = trainable(warper_epochs=0, proximal_epochs=1, proximal_learning_rate=0.0)
-        fit(method, tmp_path, 1)
-        data = setting()
-        for batch in data.target_loader():
-            found, _ = method.pseudo.lookup(batch, SIZE)
-            torch.testing.assert_close(found, LinearLandmarker().eval()(batch.images).landmarks, atol=1e-5, rtol=0)
-
     @pytest.mark.parametrize(("phase", "epochs"), [("warper", (1, 0)), ("proximal", (0, 1))])
     def test_each_phase_steps_its_own_optimizer(self, phase: str, epochs: tuple[int, int], tmp_path: Path) -> None:
         zeroed = f"{phase}_learning_rate"
