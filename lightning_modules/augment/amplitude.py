@@ -6,6 +6,8 @@ Source: Yang, Soatto, "FDA: Fourier Domain Adaptation for Semantic Segmentation"
 import torch
 from torch import Tensor
 
+from lightning_modules.landmarkers.base import full_precision
+
 
 def swap_amplitude(photos: Tensor, targets: Tensor, beta: float | Tensor) -> Tensor:
     """Give photos the low-frequency amplitudes of other images; phase and higher frequencies stay theirs.
@@ -23,7 +25,7 @@ def swap_amplitude(photos: Tensor, targets: Tensor, beta: float | Tensor) -> Ten
         Shape ``(B, C, S, S)`` in the photos' floating type. As in the published program it is not clamped: values may
         leave [0, 1].
     """
-    with torch.autocast(photos.device.type, enabled=False):
+    with full_precision(photos):
         dtype = torch.promote_types(photos.dtype, torch.float32)
         spectrum, other = torch.fft.rfft2(photos.to(dtype)), torch.fft.rfft2(targets.to(dtype))
         height, width = photos.shape[-2:]

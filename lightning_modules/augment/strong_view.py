@@ -4,6 +4,7 @@ import kornia.augmentation as K
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.landmarkers.base import full_precision
 from lightning_modules.warping.fields.spline import PolyharmonicSpline
 
 
@@ -53,7 +54,7 @@ class StrongView:
         Returns:
             The views, RGB in [0, 1], and where those landmarks lie in them; without gradient.
         """
-        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        with torch.no_grad(), full_precision(images):
             known = landmarks.float()
             moved = self.move(known)
             seen = PolyharmonicSpline.fit(moved, known).warp(images.float(), 33, padding_mode="zeros")

@@ -11,6 +11,7 @@ from lightning_modules.augment.amplitude import swap_amplitude
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.augment.painterly import brush, clarity, flatten_colours, ink_lines, match_colours, pencil
 from lightning_modules.augment.selection import change_selected, require_share, select
+from lightning_modules.landmarkers.base import full_precision
 
 Range = tuple[float, float]
 
@@ -71,7 +72,7 @@ class Look:
         Returns:
             RGB in [0, 1], shape ``(B, 3, S, S)``, in the photos' floating type, without gradient.
         """
-        with torch.no_grad(), torch.autocast(photos.device.type, enabled=False):
+        with torch.no_grad(), full_precision(photos):
             images, drawings = photos.float().clamp(0, 1), drawings.float()
             count, side = len(images), images.shape[-1]
             reach, strength = side * _drawn((0.02, 0.06)), _drawn((0.3, 1.2))

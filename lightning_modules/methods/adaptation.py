@@ -59,11 +59,6 @@ class Adaptation(FaceMethod):
         self.automatic_optimization = False
         self.learning_rate, self.schedule, self.gradient_clip_norm = learning_rate, schedule, gradient_clip_norm
 
-    @property
-    def trained(self) -> Landmarker:
-        """What the landmarker's optimizer moves: the landmarker, unless a method tests another than it trains."""
-        return self.landmarker
-
     @cached_property
     def mean_face(self) -> Tensor:
         """Mean of the source's labels under the plain crop, crop coordinates, shape ``(68, 2)``."""
@@ -83,11 +78,6 @@ class Adaptation(FaceMethod):
         for module in self.trained.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.train(train)
-
-    def supervised_loss(self, photos: FaceBatch) -> Tensor:
-        """The landmarker's own loss on labelled photos, a scalar."""
-        assert photos.landmarks is not None, "the source is labelled"
-        return self.trained.loss(self.trained(photos.images), photos.landmarks)
 
     def pass_both(
         self, photos: FaceBatch, faces: Tensor, pseudo: tuple[Tensor, Tensor] | None = None

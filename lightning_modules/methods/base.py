@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from datamodules.faces import FaceBatch
 from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.inference import find_landmarks
 from lightning_modules.metrics import LandmarkErrors
 from lightning_modules.training import TrainingModule
 
@@ -88,6 +89,21 @@ class FaceMethod(TrainingModule):
         """Side of the crops the landmarker is made for, in pixels."""
         return self.landmarker.image_size
 
+    @property
+    def errors(self) -> list[SetErrors]:
+        """Those of the test sets, in the order of their loaders."""
+        return cast(list[SetErrors], list(self._errors))
+
+    @property
+    def trained(self) -> Landmarker:
+        """What the landmarker's optimizer moves: the landmarker, unless a method tests another than it trains."""
+        return self.landmarker
+
+    def supervised_loss(self, photos: FaceBatch) -> Tensor:
+        """The landmarker's own loss on labelled photos, a scalar."""
+        assert photos.landmarks is not None, "the source is labelled"
+        return self.trained.loss(self.trained(photos.images), photos.landmarks)
+
     def forward(self, images: Tensor) -> Tensor:
         """Landmarks of crops (RGB in [0, 1], ``(B, 3, S, S)``), in crop coordinates, ``(B, 68, 2)``."""
         return self.landmarker(images).landmarks  # type: ignore[no-any-return]
@@ -102,8 +118,8 @@ class FaceMethod(TrainingModule):
     def on_validation_epoch_start(self) -> None:
         """Forget the last epoch's errors."""
         self._share_buffers()
-        for errors in self._errors:
-            cast(SetErrors, errors).reset()
+        for errors in self.errors:
+            errors.reset()
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -120,14 +136,9 @@ class FaceMethod(TrainingModule):
     def validation_step(self, batch: FaceBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score a batch of a test set, in the original images' pixels."""
         assert batch.landmarks is not None, "test sets are labelled"
-        predicted = self(batch.images)
-        errors = cast(SetErrors, self._errors[dataloader_idx])
-        size = self.image_size
-        errors.update(
-            to_image_pixels(predicted, batch.matrices, size),
-            to_image_pixels(batch.landmarks, batch.matrices, size),
-            batch.indices,
-        )
+        predicted = find_landmarks(self.landmarker, batch.images, batch.matrices).pixels
+        truth = to_image_pixels(batch.landmarks, batch.matrices, self.image_size)
+        self.errors[dataloader_idx].update(predicted, truth, batch.indices)
 
     test_step = validation_step
 
@@ -140,16 +151,11 @@ class FaceMethod(TrainingModule):
         self._log_scores("test")
 
     def _log_scores(self, stage: str) -> None:
-        computed = {name: values for e in self._errors for name, values in cast(SetErrors, e).compute().items()}
+        computed = {name: values for errors in self.errors for name, values in errors.compute().items()}
         self.scores = {name: {k: float(v) for k, v in values.items()} for name, values in computed.items()}
-        logged = {
-            f"{stage}/{subset}/{key}": value
-            for subset, values in self.scores.items()
-            for key, value in values.items()
-            if key != "n"
-        }
-        overall = [cast(SetErrors, e).overall.compute() for e in self._errors]
-        if overall:
+        scores = ((f"{stage}/{subset}/{k}", v) for subset, values in self.scores.items() for k, v in values.items())
+        logged = {name: value for name, value in scores if not name.endswith("/n")}
+        if overall := [errors.overall.compute() for errors in self.errors]:
             count = sum(float(values["n"]) for values in overall)
             self.average_nme = sum(float(values["nme"]) * float(values["n"]) for values in overall) / count
             logged[f"{stage}/{AVERAGE}"] = self.average_nme

@@ -1,6 +1,5 @@
 """Networks that tell photos from drawings: by the landmarker's features, or by where it finds the landmarks."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
@@ -25,19 +24,15 @@ class DomainClassifier(nn.Module):
 
     def __init__(self, channels: int, width: int = 1024, dropout: float = 0.5) -> None:
         super().__init__()
-        hidden = [layer for pair in pairwise((channels, width, width)) for layer in _hidden(*pair, dropout)]
-        self.layers = nn.Sequential(*hidden, nn.Linear(width, 1))
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise((channels, width, width)):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits of a photo, shape ``(B,)``, from a feature map ``(B, C, h, w)``."""
         logits: Tensor = self.layers(features.mean((2, 3)))
         return logits[:, 0]
-
-
-def _hidden(inputs: int, outputs: int, dropout: float) -> Iterator[nn.Module]:
-    yield nn.Linear(inputs, outputs)
-    yield nn.ReLU()
-    yield nn.Dropout(dropout)
 
 
 class LandmarkDiscriminator(nn.Module):

@@ -25,10 +25,10 @@ class FaceWarping(Adaptation):
     """Adapt a pretrained landmarker to unlabelled stylised faces by warping labelled photos onto them.
 
     Alternating optimisation repeats ``warper_epochs`` epochs of the warper phase (eq. 4: photos warped by the predicted
-    landmarks are to match the stylised faces), then finds pseudo landmarks for the whole target
-    set, then ``proximal_epochs`` epochs of the proximal phase (eq. 5: photos' labels and pseudo landmarks). Joint
-    optimisation takes both terms in each step (eq. 3), with pseudo landmarks renewed every
-    ``warper_epochs + proximal_epochs`` epochs. Each phase has an Adam of its own over the whole landmarker.
+    landmarks are to match the stylised faces), finding pseudo landmarks for the whole target set, and
+    ``proximal_epochs`` epochs of the proximal phase (eq. 5: photos' labels and pseudo landmarks). Joint optimisation
+    takes both terms in each step (eq. 3), with pseudo landmarks renewed every ``warper_epochs + proximal_epochs``
+    epochs. Each phase has an Adam of its own over the whole landmarker.
 
     Args:
         landmarker: the network, pretrained on the source.

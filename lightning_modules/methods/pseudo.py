@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from datamodules.faces import FaceBatch
 from datamodules.ibug68 import FLIP_PERMUTATION
-from lightning_modules.coordinates import to_crop, to_image_pixels
-from lightning_modules.landmarkers.base import Landmarker, evaluating
-from lightning_modules.landmarkers.inference import estimate
+from lightning_modules.coordinates import to_crop
+from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.inference import find_landmarks
 
 
 @dataclass
@@ -77,13 +77,11 @@ def find_pseudo_landmarks(
         raise ValueError(f"keep is {keep}; expected a share in (0, 1], and below 1 only with mirror_average: true.")
     landmarks = torch.zeros(count, 68, 2)
     found, disagreement = torch.zeros(count), torch.zeros(count)
-    with evaluating(landmarker):
-        for batch in loader:
-            batch = batch.to(device)
-            crop, spread = estimate(landmarker, batch.images, mirror_average)
-            pixels = to_image_pixels(crop, batch.matrices, landmarker.image_size)
-            where = batch.indices.cpu()
-            landmarks[where], disagreement[where], found[where] = pixels.float().cpu(), spread.cpu(), 1.0
+    for batch in loader:
+        batch = batch.to(device)
+        estimated, where = find_landmarks(landmarker, batch.images, batch.matrices, mirror_average), batch.indices.cpu()
+        landmarks[where], disagreement[where] = estimated.pixels.float().cpu(), estimated.disagreement.cpu()
+        found[where] = 1.0
     landmarks, disagreement, found = (gather(t.to(device)).cpu() for t in (landmarks, disagreement, found))
     if not bool((found == 1).all()):
         raise ValueError(f"{int((found != 1).sum())} of {count} target faces have no pseudo landmarks, or several.")

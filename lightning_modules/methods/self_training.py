@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from datamodules.faces import TrainBatch
 from datamodules.setting import steps_done
@@ -111,13 +110,11 @@ class SelfTraining(Stylize):
     @torch.no_grad()
     def follow(self, step: int) -> None:
         """Move the teacher towards the student after a step, counted from 0."""
-        pairs = list(zip(weights_of(self.teacher), weights_of(self.trained), strict=True))
-        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
         decay = min(self.ema_decay, (1 + step) / (10 + step))
-        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average(tuple(theirs for theirs, _ in averaged), tuple(ours for _, ours in averaged), step)
-        for theirs, ours in pairs:
-            if not theirs.is_floating_point():  # batch-norm's count of batches
+        for theirs, ours in zip(weights_of(self.teacher), weights_of(self.trained), strict=True):
+            if theirs.is_floating_point():
+                theirs.lerp_(ours, 1 - decay)
+            else:  # batch-norm's count of batches
                 theirs.copy_(ours)
 
 

@@ -45,9 +45,7 @@ class Supervised(FaceMethod):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
         """The landmarker's own loss on a batch of labelled faces."""
-        assert batch.source.landmarks is not None, "the source is labelled"
-        output = self.landmarker(batch.source.images)
-        loss = self.landmarker.loss(output, batch.source.landmarks)
+        loss = self.supervised_loss(batch.source)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.source))
         return loss
 

@@ -19,9 +19,8 @@ from datamodules.setting import steps_done
 from lightning_modules.methods import FDA, FaceMethod, FaceWarping, Stylize, Supervised
 from lightning_modules.methods.adaptation import Adaptation
 from lightning_modules.training import cosine_decay
-from tests.lightning_modules.methods.adversaries import TwoStages, pair_batch
 from tests.lightning_modules.methods.running import STEPS, Watch, fit, last_checkpoint, setting
-from tests.lightning_modules.methods.small import LinearLandmarker
+from tests.lightning_modules.methods.small import LinearLandmarker, TwoStages, pair_batch
 
 
 class _WithCritic(Adaptation):

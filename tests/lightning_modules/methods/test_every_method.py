@@ -26,8 +26,8 @@ from lightning_modules.methods import (
 from lightning_modules.methods.bdl import Rounds
 from lightning_modules.translation import PatchDiscriminator, ResNetGenerator, Translator
 from lightning_modules.warping import LearnedField, WarperObjective
-from tests.lightning_modules.methods.adversaries import TwoStages
 from tests.lightning_modules.methods.running import Watch, fit, weights, whole_and_resumed
+from tests.lightning_modules.methods.small import TwoStages
 
 Make = Callable[..., FaceMethod]
 MAPS: dict[str, Any] = {"map_size": 32, "sigma": 1.0, "width": 4}

@@ -110,22 +110,3 @@ class TestFreezing:
     def test_a_face_without_an_estimate_is_an_error(self) -> None:
         with pytest.raises(ValueError, match=r"1 of 8 target faces"):
             find_pseudo_landmarks(FollowsLight(), loader(), COUNT + 1, CPU)
-
-    @pytest.mark.parametrize("world", [2, 3])
-    def test_processes_fill_in_their_own_faces(self, world: int) -> None:
-        alone = found(FollowsLight())
-        # Each process's contributions are recorded, then summed, as the strategy's reduction would.
-        sent: list[list[torch.Tensor]] = [[] for _ in range(world)]
-        for rank, mine in enumerate(sent):
-
-            def record(tensor: torch.Tensor, mine: list[torch.Tensor] = mine) -> torch.Tensor:
-                mine.append(tensor)
-                return tensor
-
-            share = loader(rank=rank, world_size=world)
-            with pytest.raises(ValueError, match="have no pseudo landmarks"):
-                find_pseudo_landmarks(FollowsLight(), share, COUNT, CPU, record)
-        sums = iter([torch.stack(tensors).sum(0) for tensors in zip(*sent, strict=True)])
-        together = find_pseudo_landmarks(FollowsLight(), loader(world_size=world), COUNT, CPU, lambda t: next(sums))
-        torch.testing.assert_close(together.landmarks, alone.landmarks)
-        assert torch.equal(together.weights, alone.weights)

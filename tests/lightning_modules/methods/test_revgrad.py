@@ -6,16 +6,22 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightning_modules.landmarkers.base import evaluating, frozen
 from lightning_modules.methods import RevGrad
 from lightning_modules.methods.adaptsegnet import stage_count
+from lightning_modules.methods.discriminators import DomainClassifier
 from lightning_modules.methods.revgrad import feature_channels, reversal_strength, reverse_gradient
 from tests.lightning_modules.landmarkers.training import configured
-from tests.lightning_modules.methods.adversaries import TwoStages, descend, pair_batch, stand_in_batch
 from tests.lightning_modules.methods.running import STEPS, Watch, fit
-from tests.lightning_modules.methods.small import LinearLandmarker, silent
+from tests.lightning_modules.methods.small import (
+    LinearLandmarker,
+    TwoStages,
+    descend,
+    pair_batch,
+    silent,
+    stand_in_batch,
+)
 
 
 def make(hands_out: bool = True, **options: Any) -> RevGrad:
@@ -99,6 +105,18 @@ def test_reversal_brings_features_of_drawings_to_those_of_photos() -> None:
     assert distances[1] < 0.5
 
 
+def test_the_domain_classifier_has_the_papers_layers() -> None:
+    """Fully connected 1024-1024-1."""
+    classifier = DomainClassifier(270)
+    assert sum(p.numel() for p in classifier.parameters()) == 270 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 + 1
+    assert [layer.p for layer in classifier.modules() if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
+    features = torch.randn(5, 270, 4, 6)
+    assert classifier(features).shape == (5,)
+    classifier.eval()
+    pooled = features.mean((2, 3), keepdim=True).expand_as(features)
+    torch.testing.assert_close(classifier(features), classifier(pooled))
+
+
 def judge(features: Tensor, weights: Tensor) -> Tensor:
     return torch.sin(features * weights).square().sum()
 
@@ -146,23 +164,3 @@ def test_a_landmarker_is_measured_without_a_trace() -> None:
     assert all(torch.equal(value, before[name]) for name, value in landmarker.state_dict().items())
     with pytest.raises(NotImplementedError, match="LinearLandmarker has no features"):
         RevGrad(LinearLandmarker())
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_modes_come_back_module_by_module_also_after_an_error(fails: bool) -> None:
-    landmarker = TwoStages().train()
-    landmarker.norm.eval()
-    landmarker.first.requires_grad_(False)
-
-    def modes() -> list[bool]:
-        return [*(m.training for m in landmarker.modules()), *(p.requires_grad for p in landmarker.parameters())]
-
-    before = modes()
-    try:
-        with evaluating(landmarker), frozen(landmarker):
-            assert not any(modes())
-            if fails:
-                raise RuntimeError
-    except RuntimeError:
-        pass
-    assert modes() == before
