@@ -4,16 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.faces import (
-    Face,
-    FaceSample,
-    FaceSet,
-    FloatArray,
-    JoinedFaces,
-    TrainBatch,
-    UnlabelledFaces,
-    collate,
-)
+from datamodules.faces import Face, FaceSample, FaceSet, FloatArray, JoinedFaces, TrainBatch, UnlabelledFaces, collate
 from datamodules.synthetic import draw_face
 
 GIVEN_BOX = np.array([1, 2, 30, 40], np.float32)

@@ -11,15 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datamodules.faces import DataError
-from datamodules.formats import (
-    check_image,
-    read_image,
-    read_list,
-    read_npy,
-    read_pts,
-    write_npy,
-    write_pts,
-)
+from datamodules.formats import check_image, read_image, read_list, read_npy, read_pts, write_npy, write_pts
 from tests.layouts import encoded_face
 
 POINTS = [f"{k + 1.5:.2f} {2 * k + 1.25:.2f}" for k in range(68)]
