@@ -56,12 +56,12 @@ def instantiated(*config: dict[str, Any], **chosen: Any) -> WarpmarkCLI:
 
 
 def members(cli: WarpmarkCLI) -> dict[str, list[type]]:
-    return {role: [type(member) for member in sets] for role, sets in cli.data._members.items()}
+    return {role: [type(member) for member in getattr(cli.data, f"_{role}")] for role in ("source", "target", "tests")}
 
 
 def root(cli: WarpmarkCLI, role: str) -> Path:
     """Where the last data set of a role lies."""
-    return cli.data._members[role][-1].root  # type: ignore[attr-defined, no-any-return]
+    return getattr(cli.data, f"_{role}")[-1].root  # type: ignore[no-any-return]
 
 
 SOURCES = {
