@@ -4,38 +4,51 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m experiments
 
+## which data is source, target and tested: @settings
 SETTING ?= gzsl_artiface
+## how it learns (default: face_warping; with SETTING=oracle: supervised): @methods
+METHOD ?=
+## what learns: @landmarkers
 LANDMARKER ?= slpt
+## how long, and in which form landmarkers come: @profiles
 PROFILE ?= quick
-COMPARISON ?= methods
-STUDY ?= warping
+## synthetic (the default), or a folder with 300W/, CariFace_dataset/, AF_dataset/
+DATA ?=
+## labelled photos, with SETTING=own
+SOURCE ?=
+## stylised faces, with SETTING=own
+TARGET ?=
+## labelled faces to score (with SETTING=own those of TARGET, if not given)
+TEST ?=
+## of everything that is drawn
 SEED ?= 0
+## 1: go on with a run that was stopped
+RESUME ?=
+## 1: test and save a moving average of the weights
+EMA ?=
+## 1: also log to Weights & Biases (WANDB_MODE=offline keeps it here)
+WANDB ?=
+## rows, values and seeds of many runs: @grids, or a YAML file
+GRID ?= methods
+## further options of the command (ARGS=--help lists them); of train also the Lightning CLI's: ARGS="--trainer.max_epochs=3"
+ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate figure curves compare study import-weights test lint bench
+.PHONY: help setup train evaluate figure curves grid import-weights test lint bench
 
-help:  ## what can be done
-	@echo "make setup                      a virtual environment in $(VENV) with everything (idempotent)"
-	@echo "make train SETTING=$(SETTING)"
-	@echo "    SETTING     da_cariface | da_artiface | gzsl_artiface | gzsl_cariface | oracle | own"
-	@echo "    METHOD      face_warping | stylize | self_training | fda | revgrad | adaptsegnet | cyclegan | bdl | supervised"
-	@echo "                                                         (default: face_warping; oracle: supervised)"
-	@echo "    LANDMARKER  slpt | hrnet | star | openpose | spiga | sbr | integral   (default: slpt)"
-	@echo "    DATA        synthetic | folder with 300W/, CariFace_dataset/, AF_dataset/   (default: synthetic)"
-	@echo "    SOURCE TARGET [TEST]   your own folders, with SETTING=own"
-	@echo "    PROFILE     quick (minutes on two CPU cores) | paper (default: quick)"
-	@echo "    SEED        a number                                 (default: 0)"
-	@echo "    RESUME=1    go on with a run that was stopped"
-	@echo "    EMA=1       test and save a moving average of the weights"
-	@echo "    WANDB=1     also log to Weights & Biases (WANDB_MODE=offline keeps it here)"
-	@echo "    ARGS        anything of the Lightning CLI, e.g. ARGS=\"--trainer.max_epochs=3\""
-	@echo "make evaluate CKPT=runs/…/best.ckpt TEST=folder [OUT=metrics.json]"
-	@echo "make figure PHOTO=photo.jpg STYLISED=face.png [CKPT=runs/…/last.ckpt] [OUT=figure.png]"
-	@echo "make curves RUNS=\"runs/… runs/…\" [OUT=curves.png]         NME over the epochs"
-	@echo "make import-weights LANDMARKER=slpt FROM=file [TO=file]   published weights, under our names"
-	@echo "make compare COMPARISON=landmarkers|methods SOURCE=photos TARGET=drawings   whole runs under one budget"
-	@echo "make study STUDY=warping SOURCE=photos TARGET=drawings    many short adaptations and their table"
-	@echo "make test | lint | bench"
+names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
+flag = $(if $(filter 1,$($(1))),--$(2))
+option = $(if $($(1)),--$(2) "$($(1))")
+folders = $(call option,DATA,data) $(call option,SOURCE,source) $(call option,TARGET,target) $(call option,TEST,test)
+
+help: ## this
+	@awk '/^## / { doc = substr($$0, 4); next } \
+		/^[A-Z]+ [?]=/ && doc { vars = vars sprintf("  %-12s %s\n", $$1, doc) } { doc = "" } \
+		/^[a-z-]+:.*## / { split($$0, part, ":.*## "); printf "make %-15s %s\n", part[1], part[2] } \
+		END { printf "\n%s", vars }' $(MAKEFILE_LIST) \
+	| sed -e 's/@settings/$(call names,configs/settings)/' -e 's/@methods/$(call names,configs/methods)/' \
+		-e 's/@landmarkers/$(call names,configs/landmarkers)/' -e 's/@profiles/$(call names,configs/profiles)/' \
+		-e 's/@grids/$(call names,experiments/grids)/'
 
 # The stamp is newer than what it was made from exactly when the environment is up to date.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -48,46 +61,39 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	fi
 	@touch $@
 
-setup: $(VENV)/.ready
+setup: $(VENV)/.ready ## a virtual environment in .venv with everything (again: nothing to do)
 
-train: setup
+train: setup ## pretrain, adapt, test: SETTING METHOD LANDMARKER PROFILE SEED, DATA or SOURCE TARGET TEST, RESUME EMA WANDB
 	@$(RUN) train --setting "$(SETTING)" --landmarker "$(LANDMARKER)" --profile "$(PROFILE)" --seed "$(SEED)" \
-		$(if $(METHOD),--method "$(METHOD)") $(if $(DATA),--data "$(DATA)") $(if $(SOURCE),--source "$(SOURCE)") \
-		$(if $(TARGET),--target "$(TARGET)") $(if $(TEST),--test "$(TEST)") $(if $(filter 1,$(RESUME)),--resume) \
-		$(if $(filter 1,$(EMA)),--ema) $(if $(filter 1,$(WANDB)),--wandb) $(ARGS)
+		$(call option,METHOD,method) $(folders) $(call flag,RESUME,resume) $(call flag,EMA,ema) \
+		$(call flag,WANDB,wandb) $(ARGS)
 
-evaluate: setup
-	@$(if $(CKPT),,$(error CKPT is not set: make evaluate CKPT=runs/…/best.ckpt TEST=folder))
-	@$(if $(TEST),,$(error TEST is not set: make evaluate CKPT=runs/…/best.ckpt TEST=folder))
-	@$(RUN) evaluate --ckpt "$(CKPT)" --test "$(TEST)" $(if $(OUT),--out "$(OUT)") $(ARGS)
+evaluate: setup ## score a checkpoint on labelled faces: CKPT=runs/…/last.ckpt TEST=folder [OUT=metrics.json]
+	@$(if $(and $(CKPT),$(TEST)),,$(error CKPT and TEST are not both set: make evaluate CKPT=runs/…/last.ckpt TEST=folder))
+	@$(RUN) evaluate $(call option,CKPT,ckpt) $(call option,TEST,test) $(call option,OUT,out) $(ARGS)
 
-figure: setup
-	@$(if $(and $(PHOTO),$(STYLISED)),,$(error PHOTO and STYLISED are not both set: \
-		make figure PHOTO=photo.jpg STYLISED=face.png [CKPT=runs/…/last.ckpt] [OUT=figure.png]))
-	@$(RUN) figure --photo "$(PHOTO)" --stylised "$(STYLISED)" $(if $(CKPT),--ckpt "$(CKPT)") \
-		$(if $(OUT),--out "$(OUT)") $(ARGS)
+figure: setup ## a photo warped onto a stylised face: PHOTO=photo.jpg STYLISED=face.png [CKPT=…] [OUT=figure.png]
+	@$(if $(and $(PHOTO),$(STYLISED)),,$(error PHOTO and STYLISED are not both set: make figure PHOTO=photo.jpg STYLISED=face.png))
+	@$(RUN) figure $(call option,PHOTO,photo) $(call option,STYLISED,stylised) $(call option,CKPT,ckpt) \
+		$(call option,OUT,out) $(ARGS)
 
-curves: setup
+curves: setup ## NME over the epochs of runs: RUNS="runs/… runs/…" [OUT=curves.png]
 	@$(if $(RUNS),,$(error RUNS is not set: make curves RUNS="runs/… runs/…" [OUT=curves.png]))
-	@$(RUN) curves $(RUNS) $(if $(OUT),--out "$(OUT)") $(ARGS)
+	@$(RUN) curves $(RUNS) $(call option,OUT,out) $(ARGS)
 
-compare: setup
-	@$(RUN) compare $(COMPARISON) $(if $(DATA),--data "$(DATA)") $(if $(SOURCE),--source "$(SOURCE)") \
-		$(if $(TARGET),--target "$(TARGET)") $(if $(TEST),--test "$(TEST)") $(ARGS)
+grid: setup ## many runs and their table: GRID, DATA or SOURCE TARGET TEST, [OUT=folder]
+	@$(RUN) grid "$(GRID)" $(folders) $(call option,OUT,out) $(ARGS)
 
-study: setup
-	@$(RUN) study $(STUDY) $(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(ARGS)
-
-import-weights: setup
+import-weights: setup ## published weights under our names: LANDMARKER=star FROM=file [TO=file]
 	@$(if $(FROM),,$(error FROM is not set: make import-weights LANDMARKER=slpt FROM=file [TO=file]))
-	@$(RUN) import-weights --landmarker "$(LANDMARKER)" --from "$(FROM)" $(if $(TO),--to "$(TO)") $(ARGS)
+	@$(RUN) import-weights --landmarker "$(LANDMARKER)" $(call option,FROM,from) $(call option,TO,to) $(ARGS)
 
-test: setup
+test: setup ## pass the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
-lint: setup
+lint: setup ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: setup
-	@$(BIN)/python -m experiments.bench
-	@$(BIN)/python -m experiments.bench_landmarkers $(ARGS)
+bench: setup ## speed and memory of the warp and of the landmarkers
+	@$(RUN) bench-warp
+	@$(RUN) bench-landmarkers $(ARGS)

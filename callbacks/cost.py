@@ -1,7 +1,6 @@
-"""What a run costs: training time and memory, beside its figures."""
+"""What a run costs: training time and memory, beside its scores."""
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -11,16 +10,13 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-_KIBIBYTE = 1 if sys.platform == "darwin" else 1024
-"""What ``ru_maxrss`` counts in, in bytes: kibibytes, but bytes on macOS."""
-
 
 class CostReport(Callback):
     """Writes ``cost.json`` to the run's folder: epochs and steps trained, their time, and the most memory held.
 
     Time is that of training alone, data loading included, validation not: by the clock, and as CPU time of the process,
-    which a busy machine hardly changes. Memory is the process's largest resident set, and what torch held on the GPU.
-    A resumed run reports what it did since it was resumed.
+    which other processes hardly change. Memory is the process's largest resident set (left out on Windows, whose Python
+    does not tell it) and the most that torch held on the GPU. A resumed run reports what it did since it was resumed.
 
     Args:
         path: the file, under the run's folder.
@@ -58,16 +54,27 @@ class CostReport(Callback):
 
     def report(self) -> dict[str, float]:
         """What was spent so far."""
-        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBIBYTE
-        gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-        return {
+        report = {
             "epochs": self.epochs,
             "steps": self.steps,
             "seconds": round(self.seconds, 2),
             "cpu_seconds": round(self.cpu_seconds, 2),
-            "peak_memory_mib": round(resident / 2**20, 1),
-            "peak_gpu_memory_mib": round(gpu / 2**20, 1),
         }
+        resident = largest_resident_set()
+        if resident is not None:
+            report["peak_memory_mib"] = round(resident / 2**20, 1)
+        gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+        return {**report, "peak_gpu_memory_mib": round(gpu / 2**20, 1)}
+
+
+def largest_resident_set() -> int | None:
+    """The most memory that this process has held, in bytes; None on a platform without Python's ``resource``."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    # Kibibytes, but bytes on macOS (getrusage(2)).
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _clocks() -> tuple[float, float]:

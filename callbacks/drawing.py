@@ -1,222 +1,185 @@
-"""Drawing for people: landmarks over a face, gradient images, captioned tiles.
+"""Faces drawn with matplotlib: pages of panels, landmarks, gradient images.
 
-Pictures are RGB, uint8, of shape ``(H, W, 3)``. Small ones are enlarged before anything is drawn on them, so that lines
-and letters stay sharp.
+A drawing function draws on one ``Axes`` whose units are the pixels of a crop of ``size`` pixels: x to the right, y
+down, pixel centres at integers, so that the landmark with crop coordinates p lies at ``p * size``
+(:mod:`lightning_modules.coordinates`). Pages are made without ``pyplot``: they hold no global state, and any thread may
+draw one.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from datamodules.faces import ByteArray
 from datamodules.ibug68 import CLOSED_PARTS, NUM_LANDMARKS, PARTS
 
-Colour = tuple[int, int, int]
-Points = npt.NDArray[np.floating] | Tensor
+FORMATS: Final = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+"""What a picture can be written as, by suffix."""
+GREEN: Final = "#00e65a"
+RED: Final = "#ff463c"
+SYNTHETIC: Final = "SYNTHETIC faces: not results"
+"""The note on every picture of drawn stand-in faces."""
 
-GREEN: Colour = (0, 230, 90)
-RED: Colour = (255, 70, 60)
-INK: Colour = (20, 20, 20)
-PAPER: Colour = (255, 255, 255)
-
-SHIFT = 4  # cv2 takes fixed-point coordinates with this many fractional bits: points need not snap to pixels
-FAR = 8.0  # points further off than this many crops are drawn there
-_BAR = 22  # least height of a caption bar in pixels
+FAR: Final = 8.0
+"""Points further from the crop than this many of its sides are drawn there, as Agg's coordinates are limited."""
+_GAP, _TITLE, _MARGIN = 0.06, 0.24, 0.08
+"""In inches: between panels, for a line of text above them, and around the page."""
 
 
-def to_picture(image: Tensor) -> ByteArray:
-    """A crop as it comes from a batch, as a picture.
+def page(
+    rows: int,
+    columns: int,
+    titles: Sequence[str],
+    note: str | None = None,
+    side: float = 2.0,
+    dpi: float = 100,
+) -> tuple[Figure, list[list[Axes]]]:
+    """A page of square, empty panels.
 
     Args:
-        image: RGB in [0, 1] (values outside are clipped), shape ``(3, H, W)``.
+        rows: number of rows.
+        columns: number of columns.
+        titles: one for each column, written above the first row, or one for each panel, row by row.
+        note: a line of text at the foot of the page.
+        side: of a panel, in inches.
+        dpi: dots per inch when the page is written as pixels.
 
     Returns:
-        uint8, shape ``(H, W, 3)``.
+        The page, and its panels by row and column.
+
+    Raises:
+        ValueError: there are neither as many titles as columns nor as many as panels.
     """
-    scaled = image.detach().float().clamp(0, 1).mul(255).round()
-    return np.ascontiguousarray(scaled.byte().permute(1, 2, 0).cpu().numpy())
+    if len(titles) not in (columns, rows * columns):
+        raise ValueError(
+            f"{len(titles)} titles for {rows} rows of {columns} panels; give one for each column or panel."
+        )
+    titled_rows = len(titles) // columns
+    foot = _MARGIN + (_TITLE if note else 0)
+    width = columns * (side + _GAP) - _GAP + 2 * _MARGIN
+    height = rows * (side + _GAP) - _GAP + titled_rows * _TITLE + _MARGIN + foot
+    figure = Figure((width, height), dpi=dpi)
+    panels: list[list[Axes]] = []
+    for row in range(rows):
+        below = rows - 1 - row
+        bottom = foot + below * (side + _GAP) + (below * _TITLE if titled_rows > 1 else 0)
+        places = [(_MARGIN + column * (side + _GAP), bottom) for column in range(columns)]
+        panels.append([figure.add_axes((x / width, y / height, side / width, side / height)) for x, y in places])
+    drawn = [panel for row in panels for panel in row]
+    for panel in drawn:
+        panel.set_axis_off()
+    for panel, title in zip(drawn, titles, strict=False):
+        panel.set_title(title, fontsize=4.2 * side, pad=3)
+    if note:
+        figure.text(_MARGIN / width, _MARGIN / height, note, fontsize=4.2 * side, color="#b00020", weight="bold")
+    return figure, panels
 
 
-def enlarge(image: ByteArray, smallest: int = 192) -> ByteArray:
-    """Enlarge a picture by a whole factor until its shorter side has at least ``smallest`` pixels.
+def save_images(path: Path, rows: Sequence[Sequence[Tensor]], titles: Sequence[str], note: str | None = None) -> None:
+    """Write images as a page.
 
     Args:
-        image: shape ``(H, W, 3)``.
-        smallest: wanted length of the shorter side; a picture that has it is copied.
-
-    Returns:
-        Shape ``(f H, f W, 3)``.
+        path: the file; its suffix says the format.
+        rows: at least one row; RGB in [0, 1], shape ``(3, H, W)``, one for each title.
+        titles: one for each column.
+        note: a line of text at the foot of the page.
     """
-    factor = max(1, -(-smallest // min(image.shape[:2])))
-    if factor == 1:
-        return image.copy()
-    size = (image.shape[1] * factor, image.shape[0] * factor)
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    figure, panels = page(len(rows), len(titles), titles, note)
+    for row, images in zip(panels, rows, strict=True):
+        for panel, image in zip(row, images, strict=True):
+            draw_image(panel, image)
+    figure.savefig(path)
 
 
-def draw_landmarks(
-    image: ByteArray,
-    landmarks: Points,
-    colour: Colour = GREEN,
-    connect: bool = True,
-    smallest: int = 192,
-    size: int | None = None,
-) -> ByteArray:
-    """Draw 68 landmarks over a square crop.
+def draw_image(panel: Axes, image: Tensor | ByteArray) -> None:
+    """Show a square crop, and make its pixels the panel's units.
 
     Args:
-        image: the crop, shape ``(S, S, 3)``.
-        landmarks: crop coordinates (``p = x_px / size``), shape ``(68, 2)``. Those that are not finite are left out.
-        colour: RGB of points and lines.
-        connect: join the points of each part (jaw, brows, nose, eyes, lips) by lines.
-        smallest: enlarge the crop to at least this side first.
-        size: side in pixels of the crop that the coordinates are of, where ``image`` is that crop enlarged.
+        panel: an empty panel.
+        image: RGB in [0, 1] (values outside are clipped), shape ``(3, S, S)``; or uint8, shape ``(S, S, 3)``.
+    """
+    if isinstance(image, Tensor):
+        scaled = image.detach().float().clamp(0, 1).mul(255).round()
+        image = scaled.byte().permute(1, 2, 0).cpu().numpy()
+    panel.imshow(image, interpolation="bicubic" if len(image) < 512 else "auto")
+    set_frame(panel, len(image))
 
-    Returns:
-        A new picture, at least ``smallest`` pixels wide.
+
+def set_frame(panel: Axes, size: int) -> None:
+    """Let the panel show exactly a crop of ``size`` pixels, whatever is drawn on it later."""
+    panel.set_xlim(-0.5, size - 0.5)
+    panel.set_ylim(size - 0.5, -0.5)
+    panel.set_aspect("equal")
+
+
+def draw_landmarks(panel: Axes, landmarks: Tensor, size: int, colour: str = GREEN) -> None:
+    """Draw 68 landmarks, those of each part (jaw, brows, nose, eyes, lips) joined by a line.
+
+    Args:
+        panel: see the module.
+        landmarks: crop coordinates, shape ``(68, 2)``. Those that are not finite are left out.
+        size: side of the crop in pixels.
+        colour: of points and lines.
 
     Raises:
         ValueError: the landmarks are not 68 points.
     """
-    points = _face(landmarks)
-    canvas = enlarge(image, smallest)
-    fixed = fixed_point(points, size or image.shape[0], canvas.shape[0])
-    known = np.isfinite(points).all(axis=1)
-    if connect:
-        for name, part in PARTS.items():
-            shown = fixed[[i for i in part if known[i]]]
-            cv2.polylines(canvas, [shown], name in CLOSED_PARTS, colour, line_width(canvas), cv2.LINE_AA, SHIFT)
-    radius = round(max(1.5, canvas.shape[0] / 160) * 2**SHIFT)
-    for x, y in fixed[known]:
-        cv2.circle(canvas, (int(x), int(y)), radius, colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
-    return canvas
+    points = _to_pixels(landmarks, size)
+    strokes: list[npt.NDArray[np.float64]] = []
+    for name, part in PARTS.items():
+        closing = [part[0]] if name in CLOSED_PARTS else []
+        strokes += [points[[*part, *closing]], np.full((1, 2), np.nan)]
+    x, y = np.concatenate(strokes).T
+    # Dark below light, so that the lines are seen on any ground.
+    panel.plot(x, y, color="black", alpha=0.45, linewidth=1.8, solid_capstyle="round")
+    panel.plot(x, y, color=colour, linewidth=0.8, marker="o", markersize=2.0, markeredgewidth=0)
 
 
-def draw_landmark_shift(image: ByteArray, before: Points, after: Points, smallest: int = 192) -> ByteArray:
-    """Draw where 68 landmarks move: from green points along lines to red ones.
+def draw_landmark_shift(panel: Axes, before: Tensor, after: Tensor, size: int) -> None:
+    """Draw where 68 landmarks move: from green points along white lines to red points.
 
     Args:
-        image: the crop, shape ``(S, S, 3)``.
+        panel: see the module.
         before: crop coordinates, shape ``(68, 2)``. A landmark that is not finite in either is left out.
         after: likewise.
-        smallest: enlarge the crop to at least this side first.
-
-    Returns:
-        A new picture, at least ``smallest`` pixels wide.
+        size: side of the crop in pixels.
 
     Raises:
         ValueError: either is not 68 points.
     """
-    ends = np.stack([_face(before), _face(after)], axis=1)
-    known = np.isfinite(ends).all(axis=(1, 2))
-    ends[~known] = np.nan
-    size, canvas = len(image), enlarge(image, smallest)
-    lines = fixed_point(ends[known], size, len(canvas))
-    cv2.polylines(canvas, list(lines), False, PAPER, line_width(canvas), cv2.LINE_AA, SHIFT)
-    canvas = draw_landmarks(canvas, ends[:, 0], GREEN, False, smallest, size)
-    return draw_landmarks(canvas, ends[:, 1], RED, False, smallest, size)
+    ends = np.stack([_to_pixels(before, size), _to_pixels(after, size)])
+    known = np.isfinite(ends).all(axis=(0, 2))
+    x, y = ends[:, known, 0], ends[:, known, 1]
+    panel.plot(x, y, color="black", alpha=0.45, linewidth=1.8, solid_capstyle="round")
+    panel.plot(x, y, color="white", linewidth=0.8)
+    for side, colour in ((0, GREEN), (1, RED)):
+        panel.plot(x[side], y[side], "o", color=colour, markersize=2.2, markeredgecolor="black", markeredgewidth=0.2)
 
 
-def draw_gradients(gradients: Tensor) -> list[ByteArray]:
-    """Gradient images as grey pictures on one scale, to be compared: 0 is black, or mid-grey if any is negative.
+def draw_gradients(panels: Sequence[Axes], gradients: Tensor) -> None:
+    """Show gradient images as grey pictures on one scale, to be compared.
 
     Args:
-        gradients: what an :class:`~lightning_modules.warping.ImageGradient` gives, shape ``(B, G, S, S)``; where G is
-            not 1, the mean over G is shown.
-
-    Returns:
-        B pictures of shape ``(S, S, 3)``. The strongest half percent of all pixels is white (or black).
+        panels: B empty panels.
+        gradients: what an :class:`~lightning_modules.warping.ImageGradient` gives, shape ``(B, G, S, S)``; the mean
+            over G is shown. 0 is black, or mid-grey if any value is negative. The strongest half percent is saturated.
     """
     values = gradients.detach().float().mean(dim=1).cpu().numpy()
     largest = max(float(np.quantile(np.abs(values), 0.995)), 1e-6)
-    shown = values / largest
-    if (shown < 0).any():
-        shown = (shown + 1) / 2
-    grey = np.rint(shown.clip(0, 1) * 255).astype(np.uint8)
-    return [np.repeat(picture[:, :, None], 3, axis=2) for picture in grey]
+    smallest = -largest if (values < 0).any() else 0.0
+    for panel, value in zip(panels, values, strict=True):
+        panel.imshow(value, cmap="gray", vmin=smallest, vmax=largest)
+        set_frame(panel, len(value))
 
 
-def _face(landmarks: Points) -> npt.NDArray[np.floating]:
-    points = landmarks.detach().float().cpu().numpy() if isinstance(landmarks, Tensor) else np.asarray(landmarks)
-    if points.shape != (NUM_LANDMARKS, 2):
-        raise ValueError(f"landmarks have shape {points.shape}; expected ({NUM_LANDMARKS}, 2), one face's.")
-    return points
-
-
-def fixed_point(points: npt.NDArray[np.floating], size: int, canvas: int) -> npt.NDArray[np.int32]:
-    """Crop coordinates of a crop of ``size`` pixels, shown at ``canvas`` pixels, as cv2's fixed-point coordinates."""
-    # Far-off points are drawn a few crops away: cv2's integers would overflow.
-    points = np.nan_to_num(points).clip(-FAR, FAR)
-    pixels = (points * size + 0.5) * (canvas / size) - 0.5
-    return np.asarray(np.rint(pixels * 2**SHIFT), dtype=np.int32)
-
-
-def line_width(canvas: ByteArray) -> int:
-    """Width of lines in pixels: as fine as can be, but to be seen in large pictures too."""
-    return max(1, len(canvas) // 256)
-
-
-def label_tile(image: ByteArray, text: str) -> ByteArray:
-    """Put a caption bar above a picture.
-
-    Args:
-        image: shape ``(H, W, 3)``.
-        text: shrunk until it fits the width; letters outside ASCII, which Pillow's own font lacks, become ``?``.
-
-    Returns:
-        Shape ``(H + bar, W, 3)``; the bar has 22 pixels, in pictures wider than 264 pixels a twelfth of the width.
-    """
-    width = image.shape[1]
-    height = bar_height(width)
-    bar = Image.new("RGB", (width, height), PAPER)
-    text = text.encode("ascii", "replace").decode()
-    size = 0.62 * height
-    length = ImageFont.load_default(size).getlength(text)
-    font = ImageFont.load_default(size * min(1.0, (width - 8) / max(length, 1)))
-    ImageDraw.Draw(bar).text((4, height / 2), text, INK, font, anchor="lm")
-    return np.concatenate([np.asarray(bar, dtype=np.uint8), image])
-
-
-def bar_height(width: int) -> int:
-    """Height in pixels of the caption bar above a picture of that width."""
-    return max(_BAR, width // 12)
-
-
-def grid_of(
-    rows: Sequence[Sequence[ByteArray]], captions: Sequence[str] | None = None, smallest: int = 192, gap: int = 4
-) -> ByteArray:
-    """Put pictures in rows and columns.
-
-    Args:
-        rows: square pictures; rows may differ in length.
-        captions: one above each column; none if None.
-        smallest: every tile is brought to one side, at least this long.
-        gap: white pixels between tiles.
-
-    Returns:
-        One picture.
-
-    Raises:
-        ValueError: there is no picture, or not as many captions as columns.
-    """
-    tiles = [[enlarge(tile, smallest) for tile in row] for row in rows]
-    if not any(tiles):
-        raise ValueError("there are no pictures to put in a grid; give at least one row with one picture.")
-    columns, side = max(map(len, tiles)), max(tile.shape[0] for row in tiles for tile in row)
-    if captions is not None and len(captions) != columns:
-        raise ValueError(f"{len(captions)} captions for {columns} columns; give one for each column.")
-    pitch, top = side + gap, 0 if captions is None else bar_height(side)
-    page = np.full((top + len(tiles) * pitch - gap, columns * pitch - gap, 3), PAPER, dtype=np.uint8)
-    for column, caption in enumerate(captions or ()):
-        page[:top, column * pitch : column * pitch + side] = label_tile(np.empty((0, side, 3), np.uint8), caption)
-    for row, pictures in enumerate(tiles):
-        for column, tile in enumerate(pictures):
-            if tile.shape[:2] != (side, side):
-                tile = np.asarray(cv2.resize(tile, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-            y, x = top + row * pitch, column * pitch
-            page[y : y + side, x : x + side] = tile
-    return page
+def _to_pixels(landmarks: Tensor, size: int) -> npt.NDArray[np.float64]:
+    if landmarks.shape != (NUM_LANDMARKS, 2):
+        raise ValueError(f"landmarks have shape {tuple(landmarks.shape)}; expected ({NUM_LANDMARKS}, 2), one face's.")
+    points: npt.NDArray[np.float64] = landmarks.detach().double().cpu().numpy()
+    return np.where(np.isfinite(points).all(axis=1, keepdims=True), points.clip(-FAR, FAR), np.nan) * size

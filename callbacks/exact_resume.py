@@ -11,50 +11,44 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
+from datamodules.setting import steps_done
+
 
 class ExactResume(Callback):
-    """Keeps the states of the random generators in the checkpoint, and sets them when training goes on.
+    """Seeds the global random generators before every training step, from (seed, step, rank) alone.
 
-    The data needs none of them (each batch depends on seed and step alone); dropout and random warps do.
+    So a step draws the same (dropout, random warps, views) in a resumed run as in one that was never stopped, and each
+    process of a distributed run draws its own. Checkpoints hold the seed: the one that torch was last given before the
+    run began, e.g. by ``seed_everything``. One without it, of an earlier version, goes on with the new run's.
+
+    The data does not need this: each batch depends on seed and step already.
     """
 
     def __init__(self) -> None:
-        self._restored: dict[str, Any] | None = None
+        self.seed: int | None = None
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - the one libraries draw from
-        return {
-            "torch": torch.get_rng_state(),
-            # This process's device. All processes of a distributed run draw alike, so one state serves them all.
-            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-            "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
-            "python": _listed(random.getstate()),
-        }
+        return {"seed": self.seed}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._restored = state_dict
+        self.seed = state_dict.get("seed")
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._restored is None:
-            return
-        torch.set_rng_state(self._restored["torch"].cpu())
-        if self._restored["cuda"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(self._restored["cuda"].cpu())
-        kind, keys, position, has_gauss, cached = self._restored["numpy"]
-        np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
-        random.setstate(_tupled(self._restored["python"]))
-        self._restored = None
+        if self.seed is None:
+            self.seed = int(trainer.strategy.broadcast(torch.initial_seed()))
 
-
-def _listed(value: Any) -> Any:
-    return [_listed(v) for v in value] if isinstance(value, tuple) else value
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(_tupled(v) for v in value) if isinstance(value, list) else value
+    @override
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        assert self.seed is not None, "training has started"
+        sequence = np.random.SeedSequence([self.seed, steps_done(trainer), trainer.global_rank])
+        seed = int(sequence.generate_state(1, np.uint64)[0])
+        torch.manual_seed(seed)  # on all devices
+        # Nothing here draws from these two; a method of the user's may.
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is what is seeded
+        random.seed(seed)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

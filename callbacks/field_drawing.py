@@ -1,195 +1,135 @@
-"""Drawing a warping field: as a deformed grid, as arrows, as colours, and where it folds over.
+"""A warping field drawn as a deformed grid, as arrows or as colours, and where it folds over.
 
-A field is a tensor of shape ``(S, S, 2)``, one face's, whatever gave it (:mod:`lightning_modules.warping.field`): for
-each pixel x of the stylised crop the photo coordinate w(x) it takes its colour from. Its *displacement* is w(x) - x,
-drawn at x. Pictures are RGB, uint8, enlarged by a whole factor to at least ``smallest`` pixels.
+A field is a tensor of shape ``(S, S, 2)``, one face's: for each pixel x of the stylised crop the photo coordinate w(x)
+it takes its colour from, both in crop coordinates. Its *displacement* is w(x) - x, drawn at x. As in
+:mod:`callbacks.drawing`, a panel's units are pixels, their centres at integers.
 """
 
-import cv2
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Circle
 from torch import Tensor
 from torchvision.utils import flow_to_image
 
-from callbacks.drawing import FAR, INK, PAPER, RED, SHIFT, Colour, enlarge, fixed_point, line_width, to_picture
+from callbacks.drawing import FAR, RED, draw_image, set_frame
 from datamodules.faces import ByteArray
-from lightning_modules.warping import jacobian_determinant, pixel_grid, warp_image
+from lightning_modules.warping import jacobian_determinant, pixel_grid
 
-LINE: Colour = (40, 90, 200)
+BLUE: Final = "#285ac8"
 
-_TINT = 0.55  # how much of its colour a shaded area takes on
-_LEGEND = 0.22  # side of the colour wheel's legend over the picture's
-
-
-def draw_warped(photo: Tensor, field: Tensor) -> ByteArray:
-    """The photo warped onto the stylised face.
-
-    Args:
-        photo: RGB in [0, 1], shape ``(3, H, H)``.
-        field: crop coordinates, shape ``(S, S, 2)``.
-
-    Returns:
-        Shape ``(S, S, 3)``.
-    """
-    return to_picture(warp_image(photo[None], _checked(field)[None])[0])
+_SHADE: Final = 0.55
+"""Opacity of the shade over folds."""
 
 
-def draw_deformed_grid(
-    field: Tensor, step: int = 16, image: ByteArray | None = None, colour: Colour = LINE, smallest: int = 192
-) -> ByteArray:
+def draw_deformed_grid(panel: Axes, field: Tensor, size: int, lines: int = 16, colour: str = "white") -> None:
     """Draw where a field takes the lines of a square grid on the stylised crop; folded cells are red.
 
     Over the photo, the grid shows which part of it each cell of the stylised face takes.
 
     Args:
+        panel: the photo's, of ``size`` pixels.
         field: crop coordinates, shape ``(S, S, 2)``.
-        step: distance between grid lines in pixels of the stylised crop.
-        image: the photo to draw over, shape ``(H, H, 3)``; white if None.
-        colour: RGB of the lines.
-        smallest: least side of the picture.
+        size: side of the photo in pixels.
+        lines: about how many lines there are in either direction.
+        colour: of the lines.
     """
-    positions = _array(field)
-    size = len(positions)
-    canvas = _canvas(size, image, smallest)
-    fixed = fixed_point(positions, size if image is None else image.shape[0], canvas.shape[0])
-    folded = canvas.copy()
-    for y, x in np.argwhere(_folds(field)):
-        # Cell by cell: together, cells that overlap would cancel out.
-        cell = fixed[[y, y, y + 1, y + 1], [x, x + 1, x + 1, x]]
-        cv2.fillConvexPoly(folded, cell, RED, cv2.LINE_8, SHIFT)
-    canvas = _blend(canvas, folded)
-    chosen = [*range(0, size, step), size - 1]
-    lines = [*fixed[chosen], *fixed[:, chosen].swapaxes(0, 1)]
-    if image is not None:
-        # A faint dark edge, so that light lines are seen on light ground as well.
-        edged = cv2.polylines(canvas.copy(), lines, False, INK, line_width(canvas) + 2, cv2.LINE_AA, SHIFT)
-        canvas = _blend(canvas, np.asarray(edged, dtype=np.uint8))
-    cv2.polylines(canvas, lines, False, colour, line_width(canvas), cv2.LINE_AA, SHIFT)
-    return canvas
+    positions = _array(field) * size
+    side = len(positions)
+    y, x = np.nonzero(_folds(field))
+    corners = np.stack([positions[y, x], positions[y, x + 1], positions[y + 1, x + 1], positions[y + 1, x]], axis=1)
+    panel.add_collection(PolyCollection(list(corners), facecolors=RED, alpha=_SHADE, antialiased=False), autolim=False)
+    chosen = [*range(0, side, max(1, side // lines)), side - 1]
+    strokes = [*positions[chosen], *positions[:, chosen].swapaxes(0, 1)]
+    # Dark below light, so that the lines are seen on any ground.
+    for ink, width, alpha in (("black", 1.4, 0.4), (colour, 0.6, 1.0)):
+        panel.add_collection(LineCollection(strokes, colors=ink, linewidths=width, alpha=alpha), autolim=False)
+    set_frame(panel, size)
 
 
-def draw_quiver(
-    field: Tensor, step: int = 16, image: ByteArray | None = None, colour: Colour = LINE, smallest: int = 192
-) -> ByteArray:
-    """Draw a field's displacement as arrows: from each place on the stylised crop to where the field takes it.
+def draw_arrows(panel: Axes, field: Tensor, arrows: int = 16, colour: str = BLUE) -> None:
+    """Draw a field's displacement as arrows: from places on the stylised crop to where the field takes them.
 
     Args:
+        panel: the stylised face's, of S pixels.
         field: crop coordinates, shape ``(S, S, 2)``.
-        step: distance between arrows in pixels of the stylised crop.
-        image: the stylised face to draw over, shape ``(S, S, 3)``; white if None.
-        colour: RGB of the arrows.
-        smallest: least side of the picture.
+        arrows: about how many arrows there are in either direction.
+        colour: of the arrows.
     """
-    positions = _array(field)
-    size = len(positions)
-    canvas = _canvas(size, image, smallest)
-    chosen = np.arange(step // 2, size, step)
-    starts = pixel_grid(size).numpy()[chosen][:, chosen].reshape(-1, 2)
-    ends = positions[chosen][:, chosen].reshape(-1, 2)
-    tip = canvas.shape[0] / 80
-    for start, end in zip(*(fixed_point(points, size, canvas.shape[0]) for points in (starts, ends)), strict=True):
-        length = float(np.linalg.norm(end - start)) / 2**SHIFT
-        # cv2 wants the tip as a share of the arrow: all tips of one size, short arrows all tip.
-        share = min(0.6, tip / max(length, 1e-6))
-        a, b = (int(start[0]), int(start[1])), (int(end[0]), int(end[1]))
-        cv2.arrowedLine(canvas, a, b, colour, line_width(canvas), cv2.LINE_AA, SHIFT, share)
-    return canvas
+    side = len(field)
+    step = max(1, side // arrows)
+    chosen = np.arange(step // 2, side, step)
+    x, y = np.meshgrid(chosen, chosen)
+    dx, dy = np.moveaxis(_array(field)[y, x] * side, 2, 0) - (x, y)
+    panel.quiver(
+        x, y, dx, dy, color=colour, edgecolor="white", linewidth=0.3,
+        angles="xy", scale_units="xy", scale=1, width=0.006, headwidth=4, headlength=4.5, minlength=0.2,
+    )  # fmt: skip
+    set_frame(panel, side)
 
 
-def draw_displacement(
-    field: Tensor, longest: float | None = None, legend: bool = True, smallest: int = 192
-) -> ByteArray:
+def draw_displacement(panel: Axes, field: Tensor) -> float:
     """Draw a field's displacement in the colours of optical flow: hue is direction, saturation length (white is none).
 
     Args:
+        panel: an empty panel; a colour wheel is put into its lower right corner.
         field: crop coordinates, shape ``(S, S, 2)``.
-        longest: length in crop coordinates that is fully saturated, and so is all beyond; the longest displacement if
-            None. Give one to compare pictures.
-        legend: put the colour wheel into the lower right corner, its rim the fully saturated length.
-        smallest: least side of the picture.
+
+    Returns:
+        The longest displacement, in crop coordinates: what the rim of the wheel stands for.
 
     Source: Baker et al., A Database and Evaluation Methodology for Optical Flow, ICCV 2007 (the Middlebury colours).
     """
     displacement = torch.from_numpy(_array(field)) - pixel_grid(len(field))
-    picture = enlarge(_flow_colours(displacement, longest or longest_displacement(field)), smallest)
-    return _with_legend(picture) if legend else picture
+    # `flow_to_image` scales by the longest displacement it is given; this floor keeps rounding from being coloured.
+    longest = max(float(displacement.norm(dim=-1).max()), 1e-6)
+    draw_image(panel, _flow_colours(torch.cat([displacement, torch.full((1, len(field), 2), longest / 2**0.5)]))[:-1])
+    along = torch.linspace(-1, 1, 101)
+    y, x = torch.meshgrid(along, along, indexing="ij")
+    inside = x.square() + y.square() <= 1
+    colours = _flow_colours(torch.where(inside[..., None], torch.stack([x, y], dim=-1), 0.0))
+    wheel = panel.inset_axes((0.77, 0.02, 0.21, 0.21))
+    wheel.imshow(np.dstack([colours, inside.byte().numpy() * 255]))
+    wheel.add_patch(Circle((50, 50), 50, fill=False, linewidth=0.5))
+    wheel.set_axis_off()
+    return longest
 
 
-def longest_displacement(field: Tensor) -> float:
-    """The longest displacement of a field of shape ``(S, S, 2)``, in crop coordinates."""
-    return float((torch.from_numpy(_array(field)) - pixel_grid(len(field))).norm(dim=-1).max())
-
-
-def shade_folds(image: ByteArray, field: Tensor, colour: Colour = RED, smallest: int = 192) -> ByteArray:
-    """Shade where a field folds over (its Jacobian determinant is negative).
+def shade_folds(panel: Axes, field: Tensor, colour: str = RED) -> None:
+    """Shade where a field folds over: where its Jacobian determinant is negative.
 
     Args:
-        image: a picture in the frame of the stylised crop, e.g. the warped photo, shape ``(S, S, 3)``.
+        panel: of the stylised crop or what is in its frame, e.g. the warped photo, of S pixels.
         field: crop coordinates, shape ``(S, S, 2)``.
-        colour: RGB of the shade.
-        smallest: least side of the picture.
-
-    Raises:
-        ValueError: the picture's side is no multiple of the field's.
+        colour: of the shade.
     """
-    if len(image) % len(field):
-        raise ValueError(f"image has {len(image)} pixels a side; a field of {len(field)} needs that or a multiple.")
-    canvas = _canvas(len(field), image, smallest)
-    factor = len(canvas) // len(field)
-    folds = _folds(field).repeat(factor, axis=0).repeat(factor, axis=1)
-    # A cell lies between the centres of four pixels, half a pixel from where its first one begins.
-    start, end = factor // 2, factor // 2 + len(folds)
-    shaded = canvas.copy()
-    shaded[start:end, start:end][folds] = colour
-    return _blend(canvas, shaded)
-
-
-def _checked(field: Tensor) -> Tensor:
-    if field.ndim != 3 or field.shape[0] != field.shape[1] or field.shape[2] != 2:
-        raise ValueError(f"field has shape {tuple(field.shape)}; expected (S, S, 2), one face's.")
-    return field.detach()
+    folds = np.ma.masked_equal(_folds(field), False)
+    end = len(field) - 1
+    # A cell of the determinant spans from one pixel's centre to the next.
+    cells = (0, end, end, 0)
+    panel.imshow(folds, cmap=ListedColormap([colour]), alpha=_SHADE, extent=cells, interpolation="nearest")
+    set_frame(panel, len(field))
 
 
 def _array(field: Tensor) -> npt.NDArray[np.float32]:
-    """The field; what is far off or not finite comes nearer, so that it can be drawn."""
-    array: npt.NDArray[np.float32] = np.nan_to_num(_checked(field).float().cpu().numpy()).clip(-FAR, FAR)
+    """A field as numpy, so that it can be drawn: not-a-number becomes 0, what is far off comes nearer."""
+    if field.ndim != 3 or field.shape[0] != field.shape[1] or field.shape[2] != 2:
+        raise ValueError(f"field has shape {tuple(field.shape)}; expected (S, S, 2), one face's.")
+    array: npt.NDArray[np.float32] = np.nan_to_num(field.detach().float().cpu().numpy()).clip(-FAR, FAR)
     return array
 
 
 def _folds(field: Tensor) -> npt.NDArray[np.bool_]:
     """Which cells of four pixels fold over, shape ``(S - 1, S - 1)``."""
-    return np.asarray((jacobian_determinant(_checked(field)[None])[0] < 0).cpu().numpy())
+    return np.asarray((jacobian_determinant(field.detach()[None])[0] < 0).cpu().numpy())
 
 
-def _canvas(size: int, image: ByteArray | None, smallest: int) -> ByteArray:
-    return enlarge(np.full((size, size, 3), PAPER, dtype=np.uint8) if image is None else image, smallest)
-
-
-def _blend(canvas: ByteArray, shaded: ByteArray) -> ByteArray:
-    return np.asarray(cv2.addWeighted(canvas, 1 - _TINT, shaded, _TINT, 0), dtype=np.uint8)
-
-
-def _flow_colours(displacement: Tensor, longest: float) -> ByteArray:
-    """Middlebury colours of displacements ``(H, W, 2)``; those of length ``longest`` or more are fully saturated."""
-    longest = max(longest, 1e-6)
-    length = displacement.norm(dim=-1, keepdim=True)
-    flow = displacement / longest * (longest / length.clamp_min(1e-12)).clamp(max=1)
-    # `flow_to_image` scales by the longest vector it is given: one row of unit vectors sets that scale.
-    unit = torch.tensor([1.0, 0.0]).expand(1, flow.shape[1], 2)
-    colours = flow_to_image(torch.cat([flow, unit]).permute(2, 0, 1).float())[:, :-1]
-    return np.ascontiguousarray(colours.permute(1, 2, 0).numpy())
-
-
-def _with_legend(picture: ByteArray) -> ByteArray:
-    """Put the colour wheel into the lower right corner."""
-    radius = round(_LEGEND * picture.shape[0] / 2)
-    along = torch.arange(-radius, radius + 1) / radius
-    y, x = torch.meshgrid(along, along, indexing="ij")
-    wheel = _flow_colours(torch.stack([x, y], dim=-1), 1.0)
-    middle = picture.shape[0] - round(1.15 * radius)
-    place = picture[middle - radius : middle + radius + 1, middle - radius : middle + radius + 1]
-    inside = (x.square() + y.square() <= 1).numpy()
-    place[inside] = wheel[inside]
-    cv2.circle(picture, (middle, middle), radius, INK, line_width(picture), cv2.LINE_AA)
-    return picture
+def _flow_colours(displacement: Tensor) -> ByteArray:
+    """Displacements ``(H, W, 2)`` as colours ``(H, W, 3)``; the longest is fully saturated."""
+    colours: Tensor = flow_to_image(displacement.permute(2, 0, 1).float())
+    return colours.permute(1, 2, 0).numpy()

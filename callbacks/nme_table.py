@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
+from callbacks.progress import epoch_of
 from lightning_modules.methods.base import FaceMethod
 
 COLUMNS = ("epoch", "phase", "subset", "nme", "fr@8", "auc@8", "n")
@@ -26,11 +27,10 @@ class NMETable(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Drop rows of epochs that a resumed run will do again (before, it does not know yet at which it resumes)."""
+        """Drop rows of epochs that a resumed run will do again: only now is it known at which one it resumes."""
         path = self._file(trainer)
         if trainer.is_global_zero and path.exists():
-            with path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < trainer.current_epoch]
+            rows = [row for row in read_rows(path) if int(row["epoch"]) < trainer.current_epoch]
             with path.open("w", newline="") as file:
                 writer = csv.DictWriter(file, COLUMNS)
                 writer.writeheader()
@@ -41,7 +41,7 @@ class NMETable(Callback):
         method = cast(FaceMethod, pl_module)
         if trainer.sanity_checking or not trainer.is_global_zero or not method.scores:
             return
-        title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} ({method.phase})"
+        title = f"{epoch_of(trainer)} ({method.phase})"
         print_scores(method.scores, method.average_nme, title, getattr(trainer, "datamodule", None))
         path = self._file(trainer)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,14 +58,24 @@ class NMETable(Callback):
         return Path(trainer.default_root_dir) / self.path
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a run's CSV file, by the names of :data:`COLUMNS`."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if "figure" in row:  # the name of the column ``subset`` in earlier versions
+            row["subset"] = row.pop("figure")
+    return rows
+
+
 def print_scores(scores: dict[str, dict[str, float]], average: float, title: str, data: object = None) -> None:
-    """Print scores as a table; says so if they are of synthetic faces.
+    """Print scores as a table, marked if they are of synthetic faces.
 
     Args:
-        scores: by name, ``nme``, ``fr@8``, ``auc@8`` in % and ``n``.
+        scores: of each subset, ``nme``, ``fr@8`` and ``auc@8`` in %, and the number of faces ``n``.
         average: mean NME over all faces, in %.
         title: of the table.
-        data: the data module; its ``synthetic`` attribute is read.
+        data: the data module, whose ``synthetic`` attribute says whether faces are drawn.
     """
     if getattr(data, "synthetic", False):
         title += " · SYNTHETIC faces, not results"

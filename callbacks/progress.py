@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class PhaseProgressBar(TQDMProgressBar):
-    """Lightning's bar with the method's phase in front of it; where there is no terminal, a line an epoch.
+    """Lightning's bar with the method's phase in front of it; without a terminal, a line of log for each epoch.
 
     Args:
         refresh_rate: batches between updates.
@@ -35,5 +35,11 @@ class PhaseProgressBar(TQDMProgressBar):
             log.info("%s: %s", _title(trainer, pl_module), values)
 
 
+def epoch_of(trainer: Trainer) -> str:
+    """``epoch 3/10``, counted from 1; ``epoch 3`` where the number of epochs is not limited."""
+    limit = trainer.max_epochs
+    return f"epoch {trainer.current_epoch + 1}" + (f"/{limit}" if limit is not None and limit > 0 else "")
+
+
 def _title(trainer: Trainer, method: LightningModule) -> str:
-    return f"{getattr(method, 'phase', 'train')} phase, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+    return f"{getattr(method, 'phase', 'train')} phase, {epoch_of(trainer)}"

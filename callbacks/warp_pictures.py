@@ -3,40 +3,42 @@
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import cv2
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 from typing_extensions import override
 
-from callbacks.drawing import PAPER, draw_landmarks, grid_of, to_picture
-from callbacks.field_drawing import draw_deformed_grid, draw_displacement, draw_quiver, draw_warped
-from datamodules.faces import ByteArray, FaceBatch, FaceSet, collate
+from callbacks.drawing import RED, SYNTHETIC, draw_image, draw_landmarks, page
+from callbacks.field_drawing import draw_arrows, draw_deformed_grid, draw_displacement
+from datamodules.faces import FaceBatch, FaceSet, collate
 from datamodules.transforms import FaceTransform
-from lightning_modules.warping import WarperObjective
+from lightning_modules.landmarkers.base import evaluating
+from lightning_modules.warping import WarperObjective, warp_image
 
 COLUMNS = ("photo, labels", "stylised face, predictions", "photo warped onto it", "the same, predictions")
 FieldPicture = Literal["grid", "quiver", "colours", "none"]
 FIELD_COLUMNS: dict[FieldPicture, str] = {
-    "grid": "its grid on the photo",
+    "grid": "the face's grid on the photo",
     "quiver": "displacement",
     "colours": "displacement",
 }
 
 
 class WarpPictures(Callback):
-    """Writes one grid a chosen epoch: photo, stylised face, and the photo warped by the predicted landmarks.
+    """Writes a picture a chosen epoch: photos, stylised faces, and the photos warped by the predicted landmarks.
 
-    Each row is a pair. Landmarks are drawn over each: the photo's labels, the stylised face's predictions, and on the
-    warped photo the predictions again, on which its features should lie. Pairs are spread evenly over the source and
-    target sets and never change. Also sent to W&B where that logs.
+    Each row is a pair of faces. Landmarks are drawn over them: the photo's labels, the stylised face's predictions, and
+    on the warped photo the predictions again, on which its features should lie. Pairs are spread evenly over the source
+    and target sets and never change. Where W&B logs, pictures are sent there too.
 
     Args:
         every_n_epochs: write after every n-th epoch, and after the last; a first one (``start.png``) shows the start.
-        pairs: rows of the grid.
+        pairs: rows of the picture.
         folder: under the run's folder.
         field: how a fifth column shows the warping field: ``grid`` (where it takes a square grid, over the photo; folds
             are red), ``quiver`` (arrows over the stylised face), ``colours`` (of optical flow), or ``none``.
@@ -73,73 +75,62 @@ class WarpPictures(Callback):
             size = method.image_size
             self._faces = spread(data.source_faces, self.pairs, size), spread(data.target_faces, self.pairs, size)
         photos, stylised = (batch.to(method.device) for batch in self._faces)
-        caption = "SYNTHETIC" if data.synthetic else None
-        picture = warp_grid(method, photos, stylised, caption, self.field)
         path = Path(trainer.default_root_dir) / self.folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), picture[:, :, ::-1])
+        draw_warps(method, photos, stylised, SYNTHETIC if data.synthetic else None, self.field).savefig(path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image("warp", [picture], caption=[name])
+                logger.log_image("warp", [str(path)], caption=[name])
 
 
 def spread(faces: FaceSet, count: int, size: int) -> FaceBatch:
-    """``count`` plain crops, spread evenly over a face set (fewer where it has fewer)."""
+    """``count`` plain crops of ``size`` pixels, spread evenly over a face set (all faces where it has fewer)."""
     indices = np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(int).tolist()
     transform = FaceTransform(size)
     return collate([transform(faces[i], i) for i in indices])
 
 
 @torch.no_grad()
-def warp_grid(
-    method: Any,
-    photos: FaceBatch,
-    stylised: FaceBatch,
-    caption: str | None = None,
-    field_picture: FieldPicture = "grid",
-) -> ByteArray:
-    """The grid of :class:`WarpPictures`.
+def draw_warps(
+    method: Any, photos: FaceBatch, stylised: FaceBatch, note: str | None = None, field_picture: FieldPicture = "grid"
+) -> Figure:
+    """The picture of :class:`WarpPictures`.
 
     Args:
         method: maps crops to landmarks; put in evaluation mode meanwhile. The field is its ``warper``'s, or, where it
             has none, the thin-plate spline.
         photos: labelled crops.
         stylised: crops to warp the photos onto; as many are used as there are of both.
-        caption: put before the first column's title.
+        note: a line of text at the foot.
         field_picture: what the fifth column shows; there is none for ``none``.
-
-    Returns:
-        RGB, uint8, shape ``(H, W, 3)``.
     """
-    count = min(len(photos), len(stylised))
+    count, size = min(len(photos), len(stylised)), photos.images.shape[-1]
     assert photos.landmarks is not None, "the source is labelled"
-    training = method.training
-    method.eval()
-    predicted = method(stylised.images[:count])
+    photo, face, labels = photos.images[:count], stylised.images[:count], photos.landmarks[:count]
     objective = method.warper if isinstance(getattr(method, "warper", None), WarperObjective) else WarperObjective()
-    spline = objective.fit(photos.landmarks[:count], predicted)
-    fields = spline.grid(photos.images.shape[-1], objective.coarse)
-    method.train(training)
-    rows = []
-    for i in range(count):
-        photo, face = to_picture(photos.images[i]), to_picture(stylised.images[i])
-        warped = draw_warped(photos.images[i], fields[i])
-        row = [
-            draw_landmarks(photo, photos.landmarks[i]),
-            draw_landmarks(face, predicted[i]),
-            warped,
-            draw_landmarks(warped, predicted[i]),
-        ]
-        rows.append([*row, *_field_column(field_picture, fields[i], photo, face)])
-    titles = [f"{caption}: {COLUMNS[0]}" if caption else COLUMNS[0], *COLUMNS[1:]]
-    return grid_of(rows, titles if field_picture == "none" else [*titles, FIELD_COLUMNS[field_picture]])
+    with evaluating(method):
+        predicted = method(face)
+        fields = objective.fit(labels, predicted, photo, face).grid(size, objective.coarse)
+    warped = warp_image(photo, fields)
+    titles = list(COLUMNS) if field_picture == "none" else [*COLUMNS, FIELD_COLUMNS[field_picture]]
+    figure, panels = page(count, len(titles), titles, note)
+    for i, row in enumerate(panels):
+        for panel, image in zip(row, (photo[i], face[i], warped[i], warped[i]), strict=False):
+            draw_image(panel, image)
+        draw_landmarks(row[0], labels[i], size)
+        for panel in (row[1], row[3]):
+            draw_landmarks(panel, predicted[i], size, RED)
+        if field_picture != "none":
+            _draw_field(row[4], field_picture, fields[i], photo[i], face[i])
+    return figure
 
 
-def _field_column(how: FieldPicture, field: Tensor, photo: ByteArray, face: ByteArray) -> list[ByteArray]:
-    """The field's picture, or none."""
-    step = max(1, len(field) // 16)
+def _draw_field(panel: Axes, how: FieldPicture, field: Tensor, photo: Tensor, face: Tensor) -> None:
+    if how == "colours":
+        draw_displacement(panel, field)
+        return
+    draw_image(panel, photo if how == "grid" else face)
     if how == "grid":
-        return [draw_deformed_grid(field, step, photo, PAPER)]
-    if how == "quiver":
-        return [draw_quiver(field, step, face)]
-    return [draw_displacement(field)] if how == "colours" else []
+        draw_deformed_grid(panel, field, photo.shape[-1])
+    else:
+        draw_arrows(panel, field)

@@ -1,1 +1,1 @@
-"""What is learned from: files and stand-ins to samples and batches."""
+"""What is learned from: face data sets, drawn stand-ins for them, and the batches made of both."""

@@ -1,44 +1,33 @@
-"""The base of every data set's ``LightningDataModule``."""
+"""The base of every data set's data module."""
 
+import logging
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
 
-from lightning import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader
+from datamodules.experiment import ExperimentDataModule, Roles
+from datamodules.faces import DataError, FaceSet
+from datamodules.files import OnError
+from datamodules.loading import TestSet
 
-from datamodules.faces import DataError, FaceBatch, FaceSet, TrainBatch
-
-if TYPE_CHECKING:
-    from datamodules.setting import SettingDataModule, TestSet
-
-OnError = Literal["raise", "skip"]
+_log = logging.getLogger(__name__)
 
 
-class FaceDataModule(LightningDataModule):
+class FaceDataModule(ExperimentDataModule):
     """One data set: its training faces and its test faces.
 
     A subclass needs two methods, :meth:`train_faces` and :meth:`test_faces`; it can then be the source, the target or
-    a test set of any setting. Both return labelled faces where labels exist: hiding a target's is not its business
-    (:class:`datamodules.faces.UnlabelledFaces`).
+    a test set of any setting. Both return labelled faces where labels exist: the setting hides those of a target.
 
-    By itself, under ``Trainer.fit`` with a supervised method, it is the setting whose source and test set it is.
+    Under a trainer by itself, without a setting, its training faces are the source and its test faces are tested.
 
     Attributes:
-        image_size: side of the crops in pixels, when used by itself.
-        batch_size: faces of a training step, when used by itself.
-        num_workers: loader processes, when used by itself.
+        on_error: what an unreadable file does. A setting overwrites it with its own ``on_error``.
+        strict_counts: whether other numbers of images than the published ones are refused, for a data set that has
+            such. A setting's own ``strict_counts``, if given, overwrites it.
     """
 
-    synthetic = False
-    """Whether its faces are drawn: what is measured on them is marked so everywhere."""
-    image_size = 256
-    batch_size = 16
-    num_workers = 0
-    _alone: "SettingDataModule | None" = None
-
     on_error: OnError = "raise"
-    """What to do about an unreadable image: ``raise`` an error that names it, or ``skip`` it and log how many were."""
+    strict_counts: bool = True
 
     @abstractmethod
     def train_faces(self) -> FaceSet:
@@ -50,7 +39,7 @@ class FaceDataModule(LightningDataModule):
 
     @abstractmethod
     def test_faces(self) -> FaceSet:
-        """The test split, each face with the names of the subsets it counts in (``subsets``).
+        """The test split, each face with the names of the subsets it counts in.
 
         Raises:
             DataError: files are missing or malformed.
@@ -58,11 +47,11 @@ class FaceDataModule(LightningDataModule):
 
     @property
     def has_test(self) -> bool:
-        """Whether there are labelled test faces; false lets a setting go on without this set's subsets."""
+        """Whether there are labelled test faces; a setting leaves out the subsets of a set without."""
         return True
 
     def stand_in(self, seed: int) -> "FaceDataModule":
-        """Drawn faces to run with instead of the files (``DATA=synthetic``), under the same subsets' names.
+        """Drawn faces in the place of the files (``DATA=synthetic``), in the same subsets.
 
         Raises:
             DataError: the data set has no stand-in.
@@ -71,50 +60,18 @@ class FaceDataModule(LightningDataModule):
             f"{type(self).__name__} has no stand-in faces. Give its files with DATA=ROOT, or add a `stand_in` method."
         )
 
-    def setup(self, stage: str | None = None) -> None:
-        """Read and check every file (when used by itself).
+    def read_roles(self) -> Roles:
+        """The training faces as source, the test faces as the only test set, and no target."""
+        return Roles(self.train_faces(), tests=read_tests([self]))
 
-        Raises:
-            DataError: a file is missing, unreadable or malformed.
-        """
-        # Here, not above: a setting is composed of data modules.
-        from datamodules.setting import SettingDataModule
 
-        if self._alone is None:
-            self._alone = SettingDataModule(
-                [self],
-                tests=[self],
-                root="files",
-                image_size=self.image_size,
-                batch_size=self.batch_size,
-                num_workers=self.num_workers,
-                on_error=self.on_error,
-            )
-        self._alone.trainer = self.trainer
-        self._alone.setup(stage)
-
-    def _setting(self) -> "SettingDataModule":
-        self.setup()
-        assert self._alone is not None
-        return self._alone
-
-    @property
-    def test_sets(self) -> "list[TestSet]":
-        """What validation and test score."""
-        return self._setting().test_sets
-
-    def source_shapes(self) -> Tensor:
-        """Training landmarks in crop coordinates of the plain crop, shape ``(N, 68, 2)``."""
-        return self._setting().source_shapes()
-
-    def train_dataloader(self) -> DataLoader[TrainBatch]:
-        """Augmented training faces (``TrainBatch`` without target)."""
-        return self._setting().train_dataloader()
-
-    def val_dataloader(self) -> list[DataLoader[FaceBatch]]:
-        """The test faces, plain crops."""
-        return self._setting().val_dataloader()
-
-    def test_dataloader(self) -> list[DataLoader[FaceBatch]]:
-        """The test faces, plain crops."""
-        return self._setting().test_dataloader()
+def read_tests(modules: Sequence[FaceDataModule]) -> list[TestSet]:
+    """The test sets of those data sets that have labelled test faces; the others are named in the log."""
+    tests = []
+    for module in modules:
+        if module.has_test:
+            faces = module.test_faces()
+            tests.append(TestSet(faces, faces.subsets()))
+        else:
+            _log.warning("%s has no labelled faces to score: its subsets are left out", type(module).__name__)
+    return tests

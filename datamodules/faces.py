@@ -1,4 +1,4 @@
-"""What flows from a data set to a loss: ``Face`` (decoded file), ``FaceSample`` (crop), ``FaceBatch``.
+"""What flows from a data set to a loss: ``Face`` (a decoded image), ``FaceSample`` (a crop), and batches of crops.
 
 Two coordinate frames occur. *Image pixels*: (x, y) in the original image, pixel centres at integers, zero-based, x to
 the right, y down. *Crop coordinates*: ``p = x_px / size`` in the square crop of ``size`` pixels.
@@ -22,13 +22,18 @@ class DataError(ValueError):
     """Bad input data. The message names the file, what was found, what was expected, and what to do."""
 
 
+def landmark_box(landmarks: FloatArray) -> FloatArray:
+    """The smallest box ``(x0, y0, x1, y1)`` around landmarks of shape ``(68, 2)``, in their frame."""
+    return np.concatenate([landmarks.min(0), landmarks.max(0)])
+
+
 @dataclass
 class Face:
     """One decoded image with what is known of its face.
 
     Attributes:
         image: RGB, uint8, shape ``(H, W, 3)``.
-        path: file it came from (or a label such as ``synthetic/photo/12``), for messages and per-face reports.
+        path: the image's file, or a name such as ``synthetic/photo/0/12``; used in messages and per-face reports.
         landmarks: image pixels, shape ``(68, 2)``, or None where unlabelled.
         box: given or detected face box ``(x0, y0, x1, y1)`` in image pixels, or None.
         subsets: names of the subsets the face counts in, e.g. ``("300w_full", "300w_common")``.
@@ -42,14 +47,14 @@ class Face:
 
 
 class FaceSet(Sequence[Face], ABC):
-    """A list of faces that are decoded (or drawn) when asked for. Subclasses give ``__len__`` and ``face``."""
+    """A sequence of faces, each decoded (or drawn) when it is indexed."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def face(self, index: int) -> Face:
-        """Decode or draw face ``index`` (0 ≤ index < len)."""
+        """Decode or draw face ``index``, 0 ≤ index < len."""
 
     @property
     @abstractmethod
@@ -62,25 +67,25 @@ class FaceSet(Sequence[Face], ABC):
 
     @abstractmethod
     def shapes(self) -> list[FloatArray]:
-        """The landmarks of all labelled faces (image pixels), without decoding an image where that can be had."""
+        """The landmarks of all labelled faces in image pixels, each ``(68, 2)``, without decoding an image."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A short text that changes when the set's content does: the key under which pretrained weights are reused."""
+        """A short text that changes with the set's content; weights trained on the set are kept under it."""
 
-    def __getitem__(self, index: int) -> Face:  # type: ignore[override]  # slices are of no use here
+    def __getitem__(self, index: int) -> Face:  # type: ignore[override]  # no slices
         if not 0 <= index < len(self):
             raise IndexError(index)
         return self.face(index)
 
 
 class UnlabelledFaces(FaceSet):
-    """A view of a face set that hides its landmarks, so that a target set can never lend them to training.
+    """A face set without its landmarks, so that the labels of a target never reach training.
 
     Args:
-        faces: the set to hide.
-        oracle_box: keep the box of the annotated landmarks for the crop (the paper's protocol). Otherwise the crop has
-            the box given with the image or found by a detector, and where there is none, the whole image.
+        faces: the set to hide the landmarks of.
+        oracle_box: crop to the box of the annotated landmarks (the paper's protocol). Otherwise the crop is taken from
+            the face's given or detected box, or is the whole image where there is none.
     """
 
     def __init__(self, faces: FaceSet, oracle_box: bool = False) -> None:
@@ -106,7 +111,7 @@ class UnlabelledFaces(FaceSet):
         face = self.faces[index]
         box = face.box
         if self.oracle_box and face.landmarks is not None:
-            box = np.concatenate([face.landmarks.min(0), face.landmarks.max(0)])
+            box = landmark_box(face.landmarks)
         return replace(face, landmarks=None, box=box)
 
 
@@ -145,11 +150,11 @@ class FaceSample:
 
     Attributes:
         image: RGB in [0, 1], shape ``(3, S, S)``, float32.
-        matrix: affine map from image pixels to crop pixels, shape ``(2, 3)``: ``x_crop = A @ (x, y, 1)``. If the crop
-            is mirrored, the mirror is part of the matrix, and ``flipped`` says that landmark order changed too.
-        flipped: whether the landmarks are in mirrored order relative to the file's.
+        matrix: affine map from image pixels to crop pixels, shape ``(2, 3)``: ``(x, y)_crop = A @ (x, y, 1)``.
+            That of a mirrored crop contains the mirroring.
+        flipped: whether the crop is mirrored; its landmarks are then permuted by ``FLIP_PERMUTATION``.
         landmarks: crop coordinates, shape ``(68, 2)``, or None where unlabelled.
-        index: place in the face set.
+        index: index in the face set.
         path: the image's path.
     """
 
@@ -163,7 +168,10 @@ class FaceSample:
 
 @dataclass
 class FaceBatch:
-    """A batch of crops: the fields of :class:`FaceSample` stacked (B first); ``landmarks`` None if any lacks them."""
+    """The fields of :class:`FaceSample` stacked along a first axis; ``landmarks`` is None if any sample lacks them.
+
+    It moves itself to a device because Lightning makes non-blocking transfers of plain tensors only.
+    """
 
     images: Tensor
     matrices: Tensor
@@ -191,25 +199,25 @@ class FaceBatch:
 
 @dataclass
 class TrainBatch:
-    """What a training step gets: labelled source faces and, where the method uses them, unlabelled target faces."""
+    """A training step's labelled source faces and, where the method uses a target, unlabelled target faces."""
 
     source: FaceBatch
     target: FaceBatch | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The batch with its tensors on ``device``."""
-        target = None if self.target is None else self.target.to(device, non_blocking)
-        return replace(self, source=self.source.to(device, non_blocking), target=target)
+        return self._with_batches(lambda batch: batch.to(device, non_blocking))
 
     def pin_memory(self) -> Self:
         """The batch with its tensors in pinned memory (called by ``DataLoader``)."""
-        return replace(
-            self, source=self.source.pin_memory(), target=None if self.target is None else self.target.pin_memory()
-        )
+        return self._with_batches(FaceBatch.pin_memory)
+
+    def _with_batches(self, change: Callable[[FaceBatch], FaceBatch]) -> Self:
+        return replace(self, source=change(self.source), target=None if self.target is None else change(self.target))
 
 
 def collate(samples: Sequence[FaceSample]) -> FaceBatch:
-    """Stack samples into a batch. All crops have one size; landmarks are kept only if every sample has them."""
+    """Stack samples of one size into a batch; landmarks are kept only if every sample has them."""
     labelled = [s.landmarks for s in samples if s.landmarks is not None]
     return FaceBatch(
         images=torch.stack([s.image for s in samples]),

@@ -1,137 +1,102 @@
-"""Faces in image files: verified when the list is made, decoded when asked for."""
+"""Faces in image files: all files are checked when the set is made, and decoded when a face is asked for."""
 
 import hashlib
 import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal
 
 import numpy as np
 
-from datamodules.base import OnError
 from datamodules.faces import DataError, Face, FaceSet, FloatArray
 from datamodules.formats import bad_file, check_image, read_image, read_npy, read_pts
 from datamodules.ibug68 import interocular_distance
 from datamodules.layout import Entry, find_entry
 
+OnError = Literal["raise", "skip"]
+"""What an unreadable file does: ``raise`` an error that names it, or ``skip`` it and log how many there were."""
+
 _log = logging.getLogger(__name__)
 
 _NAMED_WHEN_SKIPPED = 3
 _LEAST_INTEROCULAR = 1.0
-"""Outer eye corners closer than this many pixels are no annotation: points on a heap, or fractions of the image."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One face by its image file.
-
-    Attributes:
-        path: the image.
-        landmarks: image pixels, zero-based, shape ``(68, 2)``, or None where unlabelled.
-        box: given face box ``(x0, y0, x1, y1)`` in image pixels, or None.
-        subsets: names of the subsets the face counts in.
-    """
-
-    path: Path
-    landmarks: FloatArray | None = None
-    box: FloatArray | None = None
-    subsets: tuple[str, ...] = ()
+"""Pixels between the outer eye corners below which points cannot be a face: all equal, or fractions of the image."""
 
 
 class FileFaces(FaceSet):
     """Faces in image files.
 
-    Every file is decoded once at the start (a few thousand in seconds), so that a damaged one is known before
-    training and not in its tenth hour; and landmarks far outside their image are refused.
+    Every file is decoded once when the set is made (a few thousand take seconds), so that a damaged file is reported
+    before training starts. Landmarks far outside their image are refused.
 
     Args:
-        records: the faces.
-        on_error: ``raise`` one error that names the first bad file and counts the others, or ``skip`` bad files and
-            log how many.
+        entries: the faces.
+        on_error: ``raise`` an error that names the first bad file and counts the others, or ``skip`` bad files and log
+            how many there were.
         name: what the set is called in messages, e.g. ``300W train``.
-        problems: files already found bad while the records were made; they count like the others.
 
     Attributes:
-        records: the good ones.
+        entries: those whose files are good.
         paths: their images.
 
     Raises:
         DataError: a file is bad and ``on_error`` is ``raise``; or no face is left.
     """
 
-    def __init__(
-        self,
-        records: Sequence[Record],
-        on_error: OnError = "raise",
-        name: str = "",
-        problems: Sequence[DataError] = (),
-    ) -> None:
-        self.name = name
+    def __init__(self, entries: Sequence[Entry], on_error: OnError = "raise", name: str = "") -> None:
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            checked = list(pool.map(_check, records))
-        bad = [*problems, *(result for result in checked if isinstance(result, DataError))]
-        _report(bad, len(records) + len(problems), on_error, name)
-        kept = [(record, size) for record, size in zip(records, checked, strict=True) if isinstance(size, int)]
-        self.records = [record for record, _ in kept]
-        self.paths = [record.path for record in self.records]
-        self._bytes = [size for _, size in kept]
-
-    @classmethod
-    def from_entries(cls, entries: Sequence[Entry], on_error: OnError = "raise", name: str = "") -> Self:
-        """Read the entries' landmark files, and make the set of the faces. Arguments and errors as in the class."""
-        records: list[Record] = []
-        problems: list[DataError] = []
-        for entry in entries:
-            try:
-                records.append(_record(entry))
-            except DataError as problem:
-                problems.append(problem)
-        return cls(records, on_error, name, problems)
+            read = list(pool.map(_read, entries))
+        _report([result for result in read if isinstance(result, DataError)], len(entries), on_error, name)
+        kept = [(e, result) for e, result in zip(entries, read, strict=True) if not isinstance(result, DataError)]
+        self.entries = [entry for entry, _ in kept]
+        self.paths = [entry.path for entry in self.entries]
+        self._landmarks = [landmarks for _, (landmarks, _) in kept]
+        self._bytes = [size for _, (_, size) in kept]
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.entries)
 
     @property
     def has_landmarks(self) -> bool:
-        return all(record.landmarks is not None for record in self.records)
+        return all(landmarks is not None for landmarks in self._landmarks)
 
     def face(self, index: int) -> Face:
-        record = self.records[index]
-        landmarks = None if record.landmarks is None else record.landmarks.copy()
-        return Face(read_image(record.path), str(record.path), landmarks, record.box, record.subsets)
+        entry, landmarks = self.entries[index], self._landmarks[index]
+        copied = None if landmarks is None else landmarks.copy()
+        return Face(read_image(entry.path), str(entry.path), copied, entry.box, entry.subsets)
 
     def subsets(self) -> list[tuple[str, ...]]:
-        return [record.subsets for record in self.records]
+        return [entry.subsets for entry in self.entries]
 
     def shapes(self) -> list[FloatArray]:
-        return [record.landmarks for record in self.records if record.landmarks is not None]
+        return [landmarks for landmarks in self._landmarks if landmarks is not None]
 
     def fingerprint(self) -> str:
-        """Hash of names (from their common folder down), file sizes, landmarks and boxes; moving the data keeps it."""
+        """Hash of paths below the common folder, file sizes, landmarks and boxes; it stays when the data are moved."""
         top = os.path.commonpath([path.absolute().parent for path in self.paths])
         digest = hashlib.sha256()
-        for record, size in zip(self.records, self._bytes, strict=True):
-            digest.update(f"{record.path.absolute().relative_to(top).as_posix()}\n{size}\n".encode())
-            for values in (record.landmarks, record.box):
+        for entry, size, landmarks in zip(self.entries, self._bytes, self._landmarks, strict=True):
+            digest.update(f"{entry.path.absolute().relative_to(top).as_posix()}\n{size}\n".encode())
+            for values in (landmarks, entry.box):
                 digest.update(b"-" if values is None else np.asarray(values, np.float32).tobytes())
         return digest.hexdigest()[:16]
 
 
 def read_face(image: str | Path) -> Face:
-    """A single face by its image, with its landmarks and its box where they lie beside it.
+    """Read a single image, with the landmarks and the box that lie beside it.
 
     Raises:
         DataError: a file is missing or malformed, or the landmarks do not belong to the image.
     """
     path = Path(image).expanduser()
     pixels = read_image(path)
-    record = _record(find_entry(path))
-    if isinstance(problem := _check(record), DataError):
-        raise problem
-    return Face(pixels, str(image), record.landmarks, record.box)
+    entry = find_entry(path)
+    read = _read(entry)
+    if isinstance(read, DataError):
+        raise read
+    return Face(pixels, str(image), read[0], entry.box)
 
 
 def require_labelled(faces: FaceSet, role: str) -> None:
@@ -142,7 +107,7 @@ def require_labelled(faces: FaceSet, role: str) -> None:
         role: what it is used as, for the message, e.g. ``source``.
 
     Raises:
-        DataError: a face is unlabelled; names the first and says how many of how many are.
+        DataError: a face is unlabelled; the message names the first and counts them.
     """
     if faces.has_landmarks:
         return
@@ -155,16 +120,6 @@ def require_labelled(faces: FaceSet, role: str) -> None:
         f"Put x.pts (or x.npy) beside every x.jpg, or landmarks/x.jpg.npy beside images/x.jpg; leave images without "
         f"landmarks out of the {role}: they can be the target.",
     )
-
-
-def _record(entry: Entry) -> Record:
-    if entry.problem:
-        raise entry.problem
-    landmarks = None
-    if entry.landmark_file:
-        read = read_npy if entry.landmark_file.suffix.lower() == ".npy" else read_pts
-        landmarks = read(entry.landmark_file)
-    return Record(entry.path, landmarks, entry.box, entry.subsets)
 
 
 def _report(bad: Sequence[DataError], total: int, on_error: OnError, name: str) -> None:
@@ -183,17 +138,23 @@ def _report(bad: Sequence[DataError], total: int, on_error: OnError, name: str) 
         _log.warning("%sskipped %d of %d files:\n%s%s", label, len(bad), total, named, more)
 
 
-def _check(record: Record) -> int | DataError:
-    """The image file's size in bytes, or what is wrong with it or its landmarks."""
+def _read(entry: Entry) -> tuple[FloatArray | None, int] | DataError:
+    """The landmarks and the size of the image file in bytes, or what is wrong with either file."""
     try:
-        width, height, size = check_image(record.path)
-        if record.landmarks is not None:
-            _check_landmarks(record.path, record.landmarks, width, height)
-        if record.box is not None:
-            _check_box(record.path, record.box, width, height)
+        if entry.problem:
+            raise entry.problem
+        landmarks = None
+        if entry.landmark_file:
+            read = read_npy if entry.landmark_file.suffix.lower() == ".npy" else read_pts
+            landmarks = read(entry.landmark_file)
+        width, height, size = check_image(entry.path)
+        if landmarks is not None:
+            _check_landmarks(entry.path, landmarks, width, height)
+        if entry.box is not None:
+            _check_box(entry.path, entry.box, width, height)
     except DataError as problem:
         return problem
-    return size
+    return landmarks, size
 
 
 def _check_landmarks(path: Path, landmarks: FloatArray, width: int, height: int) -> None:

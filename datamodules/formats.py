@@ -1,7 +1,7 @@
-"""Reading and writing single files: ``.pts``, ``.npy``, name lists, images.
+"""Reading and writing single files: ``.pts``, ``.npy``, lists of image names, images.
 
 Landmarks are float32 arrays of shape ``(68, 2)`` in image pixels, zero-based. ``.pts`` files, as the 300W challenge
-distributes them, count from 1; the conversion happens here and nowhere else. Every reader raises
+distributes them, count from 1; only this module converts between the two. Every reader raises
 :class:`~datamodules.faces.DataError` naming the file, what was found, what was expected and what to do.
 """
 
@@ -20,17 +20,18 @@ from datamodules.faces import ByteArray, DataError, FloatArray
 from datamodules.ibug68 import NUM_LANDMARKS
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-"""Suffixes (lower case) by which a file counts as an image."""
+"""Suffixes (lower case) of the files that are taken for images."""
 
-# By content, not by suffix: scraped ".jpg" files are often something else.
+# Files are decoded by their content, not by their suffix: downloaded ".jpg" files often hold another format.
 _DECODERS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
-Image.init()  # loads the decoders; Image.open would not when it is given their names
+Image.init()  # loads the decoders, which Image.open does not do when it is given a list of formats
 _QUARTER_TURNS: Final = frozenset({5, 6, 7, 8})
+"""EXIF orientations that exchange width and height."""
 _LANDMARKS: Final = f"{NUM_LANDMARKS} landmarks (iBUG-68)"
 
 
 def bad_file(path: str | Path, found: str, expected: str, remedy: str) -> DataError:
-    """The error about one file, in the order every message of the readers has."""
+    """An error about one file, in the form common to all readers."""
     return DataError(f"{path}: found {found}, expected {expected}. {remedy}")
 
 
@@ -50,14 +51,14 @@ def read_pts(path: str | Path) -> FloatArray:
     lines = [(number, line.strip()) for number, line in numbered if line.strip()]
     texts = [text for _, text in lines]
     if texts.count("{") != 1 or texts.count("}") != 1 or texts.index("{") > texts.index("}"):
-        what = f"{texts.count('{')} opening and {texts.count('}')} closing braces on lines of their own"
-        raise bad_file(path, what, "the points in one pair of braces", "Write the file again in the 300W .pts format.")
+        found = f"{texts.count('{')} opening and {texts.count('}')} closing braces on lines of their own"
+        raise bad_file(path, found, "the points in one pair of braces", "Write the file again in the 300W .pts format.")
     first, last = texts.index("{"), texts.index("}")
     points = [_point(path, number, text) for number, text in lines[first + 1 : last]]
     stated = re.search(r"^n_points:\s*(\d+)\s*$", "\n".join(texts[:first]), re.MULTILINE)
     if stated and int(stated[1]) != len(points):
-        what = f"{len(points)} points where the header says {stated[1]}"
-        raise bad_file(path, what, _LANDMARKS, "The file may be cut off; fetch or write it again.")
+        found = f"{len(points)} points where the header says {stated[1]}"
+        raise bad_file(path, found, _LANDMARKS, "The file may be cut off; fetch or write it again.")
     return _checked_landmarks(path, np.array(points, np.float64).reshape(-1, 2)) - np.float32(1)
 
 
@@ -72,9 +73,8 @@ def _point(path: str | Path, number: int, text: str) -> tuple[float, float]:
 
 def write_pts(path: str | Path, landmarks: npt.NDArray[np.floating]) -> None:
     """Write landmarks (image pixels, zero-based, shape ``(68, 2)``) as a ``.pts`` file, which counts from 1."""
-    points = np.asarray(landmarks, np.float64) + 1
-    rows = "".join(f"{x:.6f} {y:.6f}\n" for x, y in points)
-    Path(path).write_text(f"version: 1\nn_points:  {len(points)}\n{{\n{rows}}}\n", encoding="utf-8")
+    header = f"version: 1\nn_points:  {len(landmarks)}\n{{"
+    np.savetxt(path, np.asarray(landmarks, np.float64) + 1, "%.6f", header=header, footer="}", comments="")
 
 
 def read_npy(path: str | Path) -> FloatArray:
@@ -96,7 +96,7 @@ def read_npy(path: str | Path) -> FloatArray:
 
 
 def write_npy(path: str | Path, landmarks: npt.NDArray[np.floating]) -> None:
-    """Write landmarks (image pixels, zero-based, shape ``(68, 2)``) as ``.npy``; the name is kept as given."""
+    """Write landmarks (image pixels, zero-based, shape ``(68, 2)``) to exactly ``path``, without adding a suffix."""
     with Path(path).open("wb") as file:
         np.save(file, np.asarray(landmarks, np.float32), allow_pickle=False)
 
@@ -115,19 +115,13 @@ def _checked_landmarks(path: str | Path, array: npt.NDArray[Any]) -> FloatArray:
     return array.astype(np.float32)
 
 
-def read_list(path: str | Path) -> list[str]:
-    """Read a list of image names, one a line. Blank lines and the space around a name do not count.
+def read_list(path: str | Path) -> dict[str, int]:
+    """Read a list of image names, one per line; blank lines and space around a name are ignored.
 
-    Raises:
-        DataError: see :func:`read_numbered_list`.
-    """
-    return list(read_numbered_list(path))
+    Names may contain spaces (300W has ``image_092 _01.jpg``).
 
-
-def read_numbered_list(path: str | Path) -> dict[str, int]:
-    """Read a list of image names, one a line, with the line each stands in (from 1).
-
-    Names may hold spaces (300W has ``image_092 _01.jpg``).
+    Returns:
+        The names in the order of the file, each with the number of its line (from 1).
 
     Raises:
         DataError: the file cannot be read, lists nothing, names an image twice, or has further columns.
@@ -153,7 +147,7 @@ def read_image(path: str | Path) -> ByteArray:
     """Decode an image as RGB, upright.
 
     EXIF orientation is applied; grey, palette, CMYK and 16-bit pixels become 8-bit RGB; transparency is dropped.
-    Pillow decodes because it refuses a truncated file, of which OpenCV returns the rest in grey without a word.
+    Decoded by Pillow, which raises on a truncated file; OpenCV fills the missing part with grey and reports nothing.
 
     Returns:
         uint8 array of shape ``(H, W, 3)``.
@@ -166,9 +160,9 @@ def read_image(path: str | Path) -> ByteArray:
 
 
 def check_image(path: str | Path) -> tuple[int, int, int]:
-    """Decode a whole image, quickly, to be sure that :func:`read_image` will.
+    """Check that :func:`read_image` can decode an image.
 
-    A JPEG is decoded at an eighth of its size, which reads every byte at half the cost.
+    A JPEG is decoded at an eighth of its size, which still reads every byte but takes half the time.
 
     Returns:
         Width and height of the upright image in pixels, and the file's size in bytes.
@@ -181,7 +175,7 @@ def check_image(path: str | Path) -> tuple[int, int, int]:
         image.draft(None, (1, 1))
         reduced = image.size != full_size
         image.load()
-        # A TIFF is turned upright by loading it; then its size has changed and its orientation tag is gone.
+        # Pillow turns a TIFF upright while loading it: its size then changes and its orientation tag is removed.
         width, height = full_size if reduced else image.size
         if image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS:
             width, height = height, width
@@ -206,18 +200,19 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data), formats=_DECODERS) as image:
             yield image
-    except Exception as error:  # decoders raise whatever they please: OSError, SyntaxError, struct.error, ...
-        found = f"{len(data)} bytes that cannot be decoded ({_without_address(error)})"
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error and others
+        reason = re.sub(r" <_io.BytesIO object at 0x[0-9a-f]+>", "", str(error)) or type(error).__name__
+        found = f"{len(data)} bytes that cannot be decoded ({reason})"
         remedy = "It may be truncated or no image at all: fetch it again, convert it, or remove it."
         raise bad_file(path, found, "a complete jpg, png, bmp, webp or tif image", remedy) from error
 
 
-def _without_address(error: Exception) -> str:
-    return re.sub(r" <_io.BytesIO object at 0x[0-9a-f]+>", "", str(error)) or type(error).__name__
-
-
 def read_text(path: str | Path, expected: str) -> str:
-    """Read a UTF-8 text file (with or without a byte-order mark); ``expected`` says for messages what it should be.
+    """Read a UTF-8 text file, with or without a byte-order mark.
+
+    Args:
+        path: the file.
+        expected: what the file should be, for messages.
 
     Raises:
         DataError: the file is missing, unreadable, empty or not text.

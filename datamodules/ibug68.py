@@ -22,32 +22,23 @@ PARTS: Final[dict[str, range]] = {
     "outer_lips": range(48, 60),
     "inner_lips": range(60, 68),
 }
-"""Each part's landmarks, in drawing order."""
+"""The landmarks of each part, in the order in which a line through them is drawn."""
 
 CLOSED_PARTS: Final = frozenset({"left_eye", "right_eye", "outer_lips", "inner_lips"})
-"""Parts whose last landmark joins their first."""
+"""Parts whose line is closed: the last landmark is joined to the first."""
 
 OUTER_EYE_CORNERS: Final = (36, 45)
 """The two landmarks whose distance (inter-ocular) normalises the error."""
 
 _MIRROR_PAIRS: Final = (
-    *((i, 16 - i) for i in range(8)),
-    *((17 + i, 26 - i) for i in range(5)),
-    (31, 35),
-    (32, 34),
-    (36, 45),
-    (37, 44),
-    (38, 43),
-    (39, 42),
-    (40, 47),
-    (41, 46),
-    (48, 54),
-    (49, 53),
-    (50, 52),
-    (55, 59),
-    (56, 58),
-    (60, 64),
-    (61, 63),
+    *((i, 16 - i) for i in range(8)),  # jaw
+    *((17 + i, 26 - i) for i in range(5)),  # brows
+    *((31 + i, 35 - i) for i in range(2)),  # nostrils
+    *((36 + i, 45 - i) for i in range(4)),  # eye corners and upper lids
+    *((40 + i, 47 - i) for i in range(2)),  # lower lids
+    *((48 + i, 54 - i) for i in range(3)),  # mouth corners and the upper lip's outer edge
+    *((55 + i, 59 - i) for i in range(2)),  # the lower lip's outer edge
+    *((60 + i, 64 - i) for i in range(2)),  # inner edges
     (65, 67),
 )
 
@@ -60,10 +51,10 @@ def _mirror_permutation() -> tuple[int, ...]:
 
 
 FLIP_PERMUTATION: Final = _mirror_permutation()
-"""``mirrored[i] = flipped_coordinates[FLIP_PERMUTATION[i]]``: the landmark that takes place i in a mirrored face."""
+"""Landmark i of a mirrored face is the mirror image of the face's landmark ``FLIP_PERMUTATION[i]``."""
 
 
 def interocular_distance(landmarks: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Distance between the outer eye corners, in the unit of ``landmarks`` (shape ``(..., 68, 2)`` to ``(...)``)."""
+    """Distance between the outer eye corners, shape ``(...)``, in the unit of ``landmarks``, shape ``(..., 68, 2)``."""
     left, right = OUTER_EYE_CORNERS
     return np.asarray(np.linalg.norm(landmarks[..., left, :] - landmarks[..., right, :], axis=-1))

@@ -1,13 +1,13 @@
-"""Where files lie: images, the landmarks that belong to them, lists that split them, boxes, and how many there are.
+"""How data sets lie on disk: images, the landmarks that belong to them, face boxes, and lists that split them.
 
-Readers describe each face by an :class:`Entry`, without opening its files; what is wrong with one is kept in the entry,
-so that :class:`datamodules.files.FileFaces` can report all of them at once, or skip them.
+A data set describes each face by an :class:`Entry` without opening its files. A problem found at this stage is kept in
+the entry, so that :class:`datamodules.files.FileFaces` can report all problems at once, or skip the files.
 """
 
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from datamodules.faces import DataError, FloatArray
-from datamodules.formats import IMAGE_SUFFIXES, bad_file, read_numbered_list, read_text
+from datamodules.formats import IMAGE_SUFFIXES, bad_file, read_list, read_text
 
 LANDMARK_SUFFIXES: Final = (".npy", ".pts")
 """Suffixes of landmark files, the preferred one first."""
@@ -25,13 +25,13 @@ BOX_COLUMNS: Final = ("name", "x0", "y0", "x1", "y1")
 
 @dataclass(frozen=True)
 class Entry:
-    """One face by its files, none of them opened yet.
+    """One face by its files, which are not opened yet (:class:`datamodules.faces.Face` is the decoded face).
 
     Attributes:
         path: the image.
-        landmark_file: ``.npy`` or ``.pts`` that belongs to it, or None.
+        landmark_file: the ``.npy`` or ``.pts`` file that belongs to it, or None.
         box: given face box ``(x0, y0, x1, y1)`` in image pixels, or None.
-        subsets: subsets the face counts in.
+        subsets: names of the subsets the face counts in.
         problem: what is already known to be wrong with it, or None.
     """
 
@@ -43,7 +43,7 @@ class Entry:
 
 
 def list_folder(folder: Path, expected: str, remedy: str) -> list[Path]:
-    """What lies in a folder, sorted by name, without hidden files (``.DS_Store``, ``._x.jpg``).
+    """The contents of a folder, sorted by name, without hidden files (``.DS_Store``, ``._x.jpg``).
 
     Raises:
         DataError: the folder is missing, a file, or unreadable.
@@ -60,34 +60,30 @@ def list_folder(folder: Path, expected: str, remedy: str) -> list[Path]:
     return [path for path in paths if not path.name.startswith(".")]
 
 
-def read_entries(root: Path, expected: str, order: Callable[[Path], object] | None = None) -> list[Entry]:
-    """The images of a folder, each with its landmarks and its box if it has them.
+def read_entries(root: Path, expected: str) -> list[Entry]:
+    """The images of a folder in the order of their names, each with its landmark file and box if it has them.
 
-    Images lie in ``root/images`` if there is such a folder, else in ``root``. The landmarks of ``x.jpg`` are
+    Images lie in ``root/images`` if that folder exists, else in ``root``. The landmarks of ``x.jpg`` are
     ``x.jpg.npy``, ``x.npy``, ``x.jpg.pts`` or ``x.pts`` (the first found), in ``root/landmarks`` or beside the image.
     Boxes are in ``root/boxes.csv``.
 
     Args:
         root: the folder.
         expected: what should lie there, for messages.
-        order: sort key of the image paths; by name if None.
 
     Raises:
         DataError: the folder or its boxes cannot be read.
     """
     remedy = "Give the folder that holds the images."
     list_folder(root, expected, remedy)
-    entries = _entries_in(root / "images" if (root / "images").is_dir() else root, root, expected, remedy)
-    if order is None:
-        return entries
-    return sorted(entries, key=lambda entry: order(entry.path))  # type: ignore[arg-type, return-value]  # any sort key
+    return _entries_in(root / "images" if (root / "images").is_dir() else root, root, expected, remedy)
 
 
 def find_entry(image: Path) -> Entry:
-    """A single image with its landmarks and its box, which lie where :func:`read_entries` finds them in a folder.
+    """A single image with its landmark file and box, searched for where :func:`read_entries` does.
 
     Args:
-        image: its file, in a folder or in ``images/`` of one.
+        image: a file directly in the data set's folder or in its ``images/``.
 
     Raises:
         DataError: the folder or its boxes cannot be read.
@@ -100,31 +96,16 @@ def find_entry(image: Path) -> Entry:
 
 
 def _entries_in(images_folder: Path, root: Path, expected: str, remedy: str) -> list[Entry]:
-    """The images of a folder by name; their landmarks beside them or in ``root/landmarks``, boxes in ``root``."""
     found = list_folder(images_folder, expected, remedy)
     images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
     landmarks_folder = root / "landmarks"
-    beside = list_folder(landmarks_folder, expected, remedy) if landmarks_folder.is_dir() else []
-    by_key = {_key(path): path for path in [*found, *beside] if path.suffix.lower() in LANDMARK_SUFFIXES}
+    apart = list_folder(landmarks_folder, expected, remedy) if landmarks_folder.is_dir() else []
+    landmark_files = {
+        (path.stem, path.suffix.lower()): path for path in [*found, *apart] if path.suffix.lower() in LANDMARK_SUFFIXES
+    }
     boxes = read_boxes(root / "boxes.csv", {path.name for path in images})
     stems = Counter(path.stem for path in images)
-    return [_entry(path, by_key, stems, boxes) for path in images]
-
-
-def require_images(root: Path, entries: Sequence[Entry], expected: str) -> None:
-    """Refuse a folder without an image.
-
-    Raises:
-        DataError: there are no entries; the message says what lies there instead.
-    """
-    if not entries:
-        names = [path.name + "/" * path.is_dir() for path in list_folder(root, expected, "")]
-        found = f"no image but {', '.join(names[:5])}{', ...' * (len(names) > 5)}" if names else "an empty folder"
-        raise bad_file(root, found, expected, "Give the folder that holds the images, as jpg, png, bmp, webp or tif.")
-
-
-def _key(landmark_file: Path) -> tuple[str, str]:
-    return landmark_file.stem, landmark_file.suffix.lower()
+    return [_entry(path, landmark_files, stems, boxes) for path in images]
 
 
 def _entry(
@@ -139,8 +120,20 @@ def _entry(
     return Entry(image, files[key] if key else None, boxes.get(image.name), problem=problem)
 
 
+def require_images(root: Path, entries: Sequence[Entry], expected: str) -> None:
+    """Refuse a folder without images.
+
+    Raises:
+        DataError: there are no entries; the message says what lies there instead.
+    """
+    if not entries:
+        names = [path.name + "/" * path.is_dir() for path in list_folder(root, expected, "")]
+        found = f"no image but {', '.join(names[:5])}{', ...' * (len(names) > 5)}" if names else "an empty folder"
+        raise bad_file(root, found, expected, "Give the folder that holds the images, as jpg, png, bmp, webp or tif.")
+
+
 def orphans(folder: Path, entries: Sequence[Entry]) -> list[Entry]:
-    """An entry with a problem for every landmark file beside ``entries`` in ``folder`` that belongs to no image."""
+    """Landmark files in a folder that belong to none of its images, as entries with a problem."""
     names = {name for entry in entries for name in (entry.path.name, entry.path.stem)}
     files = list_folder(folder, "landmark files", "")
     lone = [path for path in files if path.suffix.lower() in LANDMARK_SUFFIXES and path.stem not in names]
@@ -148,8 +141,8 @@ def orphans(folder: Path, entries: Sequence[Entry]) -> list[Entry]:
     return [Entry(path, problem=bad_file(path, "landmarks without an image", expected, remedy)) for path in lone]
 
 
-def labelled(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries, with a problem set for each that has no landmark file."""
+def expect_landmarks(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, with a problem added to each that has no landmark file."""
     return [e if e.landmark_file or e.problem else replace(e, problem=_without_landmarks(e.path)) for e in entries]
 
 
@@ -161,7 +154,7 @@ def _without_landmarks(image: Path) -> DataError:
 def read_lists(root: Path, entries: Sequence[Entry]) -> tuple[list[Entry] | None, list[Entry] | None]:
     """The entries named by ``root/train_list.txt`` and by ``root/test_list.txt``, in their order; None without a list.
 
-    A name without an image becomes an entry with a problem that tells the list's line.
+    A name without an image becomes an entry with a problem that gives the line of the list.
 
     Raises:
         DataError: a list is malformed.
@@ -179,17 +172,34 @@ def _listed(path: Path, by_name: Mapping[str, Entry], images: Path) -> list[Entr
         found, expected = f"{name!r} in line {line}", f"names of images in {images}"
         return Entry(images / name, problem=bad_file(path, found, expected, "Add the image or take the line out."))
 
-    return [by_name.get(name) or missing(name, line) for name, line in read_numbered_list(path).items()]
+    return [by_name.get(name) or missing(name, line) for name, line in read_list(path).items()]
 
 
-def without(entries: Sequence[Entry], chosen: Sequence[Entry]) -> list[Entry]:
-    """The entries whose images are not among the chosen ones'."""
-    paths = {entry.path for entry in chosen}
+def split_by_lists(root: Path, entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry] | None]:
+    """Training and test entries by the lists in ``root``; with only one list, the other split is the rest.
+
+    Returns:
+        The two splits; without any list, all entries and None.
+
+    Raises:
+        DataError: a list is malformed, or an image is in both.
+    """
+    train, test = read_lists(root, entries)
+    if test is None and train is not None:
+        test = without(entries, train)
+    train = without(entries, test or ()) if train is None else train
+    check_disjoint(root, train, test or ())
+    return train, test
+
+
+def without(entries: Sequence[Entry], others: Sequence[Entry]) -> list[Entry]:
+    """The entries whose images are not among those of ``others``."""
+    paths = {entry.path for entry in others}
     return [entry for entry in entries if entry.path not in paths]
 
 
 def require_split(root: Path, split: str, entries: Sequence[Entry]) -> None:
-    """Refuse a split that has no image though the folder has some.
+    """Refuse a split without images in a folder that has some.
 
     Raises:
         DataError: there are no entries.
@@ -212,30 +222,30 @@ def check_disjoint(root: Path, train: Sequence[Entry], test: Sequence[Entry]) ->
 
 
 def check_counts(root: Path, data_set: str, found: Mapping[str, int], expected: Mapping[str, int]) -> None:
-    """Compare the number of images per subset with the paper's Table 1.
+    """Compare the numbers of images, by split or folder, with those of the paper's Table 1.
 
     Raises:
-        DataError: any differs; the message has all of them.
+        DataError: any differs; the message lists all of them.
     """
-    if all(found[subset] == count for subset, count in expected.items()):
+    if all(found[name] == count for name, count in expected.items()):
         return
     rows = "; ".join(
-        f"{subset} {found[subset]} of {count}" + ("" if found[subset] == count else " (differs)")
-        for subset, count in expected.items()
+        f"{name} {found[name]} of {count}" + ("" if found[name] == count else " (differs)")
+        for name, count in expected.items()
     )
-    remedy = "Complete the data set, or set strict_counts: false to go on with what is there."
+    remedy = "Complete the data set, or set data.strict_counts=false to use what is there."
     raise bad_file(root, f"other numbers of images than {data_set} has: {rows}", "the counts of Table 1", remedy)
 
 
 def read_boxes(path: Path, names: set[str]) -> dict[str, FloatArray]:
-    """Read face boxes ``(x0, y0, x1, y1)`` in image pixels by image name from a CSV; none if there is no file.
+    """Read face boxes ``(x0, y0, x1, y1)`` in image pixels by image name from a CSV; empty if there is no file.
 
     Args:
         path: CSV with the header ``name,x0,y0,x1,y1``.
-        names: the images there are.
+        names: the images of the folder.
 
     Raises:
-        DataError: the header or a row is malformed, or names no image or one twice.
+        DataError: the header or a row is malformed, or a row names an unknown image or one named before.
     """
     if not path.exists():
         return {}
@@ -245,12 +255,10 @@ def read_boxes(path: Path, names: set[str]) -> dict[str, FloatArray]:
         remedy = "Write the header and one row per image."
         raise bad_file(path, f"the header {','.join(header)!r}", repr(",".join(BOX_COLUMNS)), remedy)
     boxes: dict[str, FloatArray] = {}
-    for row in rows:
-        if not row:
-            continue
+    for row in filter(None, rows):
         name, where = row[0].strip(), f"line {rows.line_num}"
         if name not in names or name in boxes:
-            found = f"{name!r} in {where}, which " + ("is there twice" if name in boxes else "is no image there")
+            found = f"{name!r} in {where}, " + ("a second time" if name in boxes else "which is no image there")
             raise bad_file(path, found, "each image at most once", "Correct that line or take it out.")
         boxes[name] = _box(path, where, row[1:])
     return boxes

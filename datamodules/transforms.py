@@ -1,4 +1,4 @@
-"""Face to sample: the square crop, and augmentation by albumentations with landmarks that move with the pixels."""
+"""Face to sample: the square crop, and its augmentation by albumentations, applied to pixels and landmarks alike."""
 
 from dataclasses import dataclass
 
@@ -8,33 +8,33 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from datamodules.faces import ByteArray, DataError, Face, FaceSample, FloatArray
+from datamodules.faces import ByteArray, DataError, Face, FaceSample, FloatArray, landmark_box
 from datamodules.ibug68 import FLIP_PERMUTATION
 
 CROP_FACTOR = 1.2
-"""Side of the crop over the longer side of the landmarks' box (DESIGN §3, the literature's rule)."""
+"""Side of the crop over the longer side of the landmarks' box: the mean scale of the paper's published program."""
 
 _CANVAS = 1.5
-"""Augmented crops are cut from a canvas this much larger, so that turning a face turns real surroundings into view."""
+"""Side of the image that is augmented, over the crop's: rotation then brings surroundings into view, not black."""
 
 _REFERENCE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-"""Three image points sent through every transform with the landmarks: the affine map is read off where they land."""
+"""Points that albumentations transforms with the image; their new positions give the affine map."""
 
 Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training crops vary. Probabilities are per image; a probability of 0 switches the part off.
+    """How training crops vary. Probabilities are per image; 0 switches a part off.
 
     Args:
         flip: probability of mirroring (landmarks are permuted to keep their names).
-        rotation: largest turn, in degrees, either way.
+        rotation: largest rotation either way, in degrees.
         scale: range of the face's width and of its height relative to the plain crop, drawn separately.
-        translation: largest shift in x and y, as a share of the crop's side.
+        translation: largest shift in x and in y, as a share of the crop's side.
         occlusion: probability of covering up to three rectangles of 10 to 40 % of the side with one colour.
         colour: probability of changing brightness, contrast, saturation and hue.
-        grey: probability of dropping colour.
+        grey: probability of conversion to grey.
         blur: probability of a Gaussian blur.
     """
 
@@ -48,34 +48,31 @@ class Augmentation:
     blur: float = 0.2
 
 
-def landmark_box(landmarks: FloatArray) -> FloatArray:
-    """The smallest box ``(x0, y0, x1, y1)`` around landmarks of shape ``(68, 2)``, in their frame."""
-    return np.concatenate([landmarks.min(0), landmarks.max(0)])
-
-
 def crop_matrix(face: Face, size: int) -> Matrix:
     """The affine map ``(2, 3)`` from image pixels to the pixels of the square crop of ``size``.
 
-    The crop is centred on the landmarks' box, its side 1.2 × the box's longer side. Where there are no landmarks, the
-    given or detected box takes the place of theirs; where there is no box either, the crop is the whole image (its
-    longer side).
+    The crop is centred on the landmarks' box, its side 1.2 × the box's longer side. Without landmarks the given or
+    detected box is used in the same way; without either, the crop is the whole image (side: the longer of its two).
+
+    Raises:
+        DataError: the box is empty.
     """
     box = landmark_box(face.landmarks) if face.landmarks is not None else face.box
     if box is None:
         height, width = face.image.shape[:2]
-        centre, side = np.array([width - 1, height - 1]) / 2, float(max(width, height))
-    else:
-        centre, side = (box[:2] + box[2:]) / 2, CROP_FACTOR * float((box[2:] - box[:2]).max())
-    if not side > 0:
+        return _square_matrix(np.array([width - 1, height - 1]) / 2, float(max(width, height)), size)
+    if not (box[2:] - box[:2]).max() > 0:
         raise DataError(f"{face.path}: the face box {box} is empty. Expected x0 < x1 and y0 < y1, in pixels.")
-    return _square_matrix(centre, side, size)
+    return _box_matrix(box, size)
 
 
 def crop_shape(landmarks: FloatArray) -> FloatArray:
-    """Labelled landmarks (image pixels, ``(68, 2)``) in the crop coordinates of their own plain crop."""
-    box = landmark_box(landmarks)
-    matrix = _square_matrix((box[:2] + box[2:]) / 2, CROP_FACTOR * float((box[2:] - box[:2]).max()), 1)
-    return apply_matrix(matrix, landmarks).astype(np.float32)
+    """Landmarks in image pixels, ``(68, 2)``, to the crop coordinates of the plain crop around them."""
+    return apply_matrix(_box_matrix(landmark_box(landmarks), 1), landmarks).astype(np.float32)
+
+
+def _box_matrix(box: FloatArray, size: int) -> Matrix:
+    return _square_matrix((box[:2] + box[2:]) / 2, CROP_FACTOR * float((box[2:] - box[:2]).max()), size)
 
 
 def _square_matrix(centre: npt.NDArray[np.floating], side: float, size: int) -> Matrix:
@@ -84,7 +81,7 @@ def _square_matrix(centre: npt.NDArray[np.floating], side: float, size: int) -> 
 
 
 def apply_matrix(matrix: Matrix, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Send points ``(..., 2)`` through an affine map ``(2, 3)``."""
+    """Apply an affine map ``(2, 3)`` to points ``(..., 2)``."""
     return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
 
 
@@ -97,18 +94,18 @@ def cut(image: ByteArray, matrix: Matrix, size: int) -> ByteArray:
     """Resample ``image`` (H, W, 3) to ``(size, size, 3)`` under ``matrix``; outside the image is black."""
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     if scale < 0.5:
-        # warpAffine samples four pixels: a large photo is first shrunk by area, or it would alias.
+        # warpAffine interpolates between four pixels, which aliases when it shrinks: shrink large photos by area first.
         shrink = 2 * scale
         height, width = (max(1, round(side * shrink)) for side in image.shape[:2])
         fx, fy = width / image.shape[1], height / image.shape[0]
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        # resize keeps pixel *edges* fixed: x' = (x + ½) f - ½.
+        # resize maps pixel edges to pixel edges: x' = (x + ½) f - ½.
         matrix = compose(matrix, np.array([[1 / fx, 0, 0.5 / fx - 0.5], [0, 1 / fy, 0.5 / fy - 0.5]]))
     return np.asarray(cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 class FaceTransform:
-    """Turns a :class:`Face` into a :class:`FaceSample` of ``size`` pixels.
+    """Crops a :class:`Face` to a :class:`FaceSample` of ``size`` pixels.
 
     Args:
         size: side of the crop, in pixels.
@@ -121,14 +118,14 @@ class FaceTransform:
         self.pipeline = None if augmentation is None else _pipeline(augmentation, size)
 
     def __call__(self, face: Face, index: int = 0, seed: int = 0) -> FaceSample:
-        """Crop ``face``; ``seed`` alone decides the augmentation, so that a resumed run repeats it."""
+        """Crop ``face``. The augmentation depends on ``seed`` alone, so that a resumed run repeats it."""
         matrix = crop_matrix(face, self.size)
         margin = (self.canvas - self.size) / 2
         matrix = compose(np.array([[1, 0, margin], [0, 1, margin]]), matrix)
         image = cut(face.image, matrix, self.canvas)
         if self.pipeline is not None:
             self.pipeline.set_random_seed(seed)
-            # Reference points a canvas apart: their positions come back in float32, so short steps would lose digits.
+            # Reference points far apart: their positions come back in float32, so a short distance would lose digits.
             reference = _REFERENCE * self.canvas
             out = self.pipeline(image=image, keypoints=reference)
             image, moved = out["image"], np.asarray(out["keypoints"], dtype=np.float64)
@@ -152,7 +149,7 @@ class FaceTransform:
 
 
 def _affine_between(moved: npt.NDArray[np.float64], step: float) -> Matrix:
-    """The affine map that sends the reference points, ``step`` apart, to ``moved`` (3, 2)."""
+    """The affine map from the reference points, ``step`` apart, to ``moved`` (3, 2)."""
     origin = moved[0]
     return np.stack([(moved[1] - origin) / step, (moved[2] - origin) / step, origin], axis=1)
 
@@ -164,7 +161,7 @@ def _pipeline(how: Augmentation, size: int) -> A.Compose:
             A.Affine(
                 rotate=(-how.rotation, how.rotation),
                 scale=how.scale,
-                # A share of the canvas, which is larger than the crop.
+                # albumentations takes a share of the canvas, which is larger than the crop.
                 translate_percent=(-how.translation / _CANVAS, how.translation / _CANVAS),
                 p=1.0,
             ),

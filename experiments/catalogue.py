@@ -1,33 +1,65 @@
-"""The shipped choices: one YAML file per setting, method, landmarker and profile."""
+"""What can be chosen: one YAML file per setting, method, landmarker, profile and grid, one module per command."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from experiments.errors import UsageError, nearest
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+_ROOT: Final = Path(__file__).resolve().parents[1]
+CONFIGS: Final = _ROOT / "configs"
+_FOLDERS: Final = {
+    "setting": "configs/settings",
+    "method": "configs/methods",
+    "landmarker": "configs/landmarkers",
+    "profile": "configs/profiles",
+    "grid": "experiments/grids",
+}
 
-BASE = CONFIGS / "base.yaml"
-FOLDERS = {"setting": "settings", "method": "methods", "landmarker": "landmarkers", "profile": "profiles"}
+
+def _files(kind: str) -> dict[str, Path]:
+    """The files of a kind by name: those that come with the program, and the user's own in ``./configs`` and so on."""
+    folders = [root / _FOLDERS[kind] for root in (_ROOT, Path.cwd())]
+    return {path.stem: path for folder in folders for path in folder.glob("*.yaml") if "." not in path.stem}
 
 
 def names(kind: str) -> list[str]:
-    """What can be chosen of a kind (``setting``, ``method``, ``landmarker`` or ``profile``)."""
-    return sorted(path.stem for path in (CONFIGS / FOLDERS[kind]).glob("*.yaml") if "." not in path.stem)
+    """What can be chosen of a kind: ``setting``, ``method``, ``landmarker``, ``profile`` or ``grid``."""
+    return sorted(_files(kind))
 
 
-def config_files(setting: str, method: str, landmarker: str, profile: str) -> list[Path]:
-    """The configuration files of a run, later ones over earlier ones.
+def command_names() -> list[str]:
+    """Our commands, as they are typed; each is the function of that name in a module of :mod:`experiments.commands`."""
+    modules = (_ROOT / "experiments" / "commands").glob("[!_]*.py")
+    return sorted(module.stem.replace("_", "-") for module in modules)
+
+
+def file_of(kind: str, name: str) -> Path:
+    """The YAML file of a choice.
+
+    Raises:
+        UsageError: there is no such choice; the message suggests the nearest.
+    """
+    files = _files(kind)
+    if name not in files:
+        raise UsageError(f"{kind.upper()}={name} is not known. {nearest(name, files)}")
+    return files[name]
+
+
+def config_files(choices: Mapping[str, str]) -> list[Path]:
+    """The configuration files of choices, later ones to be laid over earlier ones.
 
     A choice may come with a delta for a profile, ``NAME.PROFILE.yaml``, e.g. the light form of a landmarker.
 
+    Args:
+        choices: names by kind, ``profile`` among them, in the order in which their files are laid over each other.
+
     Raises:
-        UsageError: a name that is not shipped; the message suggests the nearest.
+        UsageError: a name that is not known; the message suggests the nearest.
     """
-    chosen = {"profile": profile, "setting": setting, "method": method, "landmarker": landmarker}
-    files = [BASE]
-    for kind, name in chosen.items():
-        folder = CONFIGS / FOLDERS[kind]
-        if name not in names(kind):
-            raise UsageError(f"{kind.upper()}={name} is not known. {nearest(name, names(kind))}")
-        files += [file for file in (folder / f"{name}.yaml", folder / f"{name}.{profile}.yaml") if file.exists()]
+    files = [CONFIGS / "base.yaml"]
+    for kind, name in choices.items():
+        file = file_of(kind, name)
+        delta = file.with_name(f"{name}.{choices['profile']}.yaml")
+        files += [file, delta] if delta.exists() else [file]
     return files

@@ -1,4 +1,4 @@
-"""Checkpoints: read safely, refuse with a reason, rebuild the landmarker they hold."""
+"""Landmarkers from checkpoints of ours, and from the shipped configurations."""
 
 import pickle
 import zipfile
@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from experiments.errors import CheckpointError
+from experiments.catalogue import config_files
+from experiments.errors import CheckpointError, option_error
 from lightning_modules.landmarkers.base import Landmarker
 
 _STARTING_POINTS = ("weights", "pretrained", "mean_face")
@@ -61,15 +63,13 @@ def load_landmarker(path: str | Path) -> Landmarker:
         CheckpointError: see :func:`read_checkpoint`; or the landmarker's class cannot be built.
     """
     checkpoint = read_checkpoint(path)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Landmarker, "landmarker")
     try:
-        built = parser.instantiate_classes(parser.parse_object({"landmarker": checkpoint["landmarker"]}))
+        landmarker = build_landmarker(checkpoint[LANDMARKER])
     except ArgumentError as error:
         raise CheckpointError(
-            f"{path}: its landmarker {checkpoint['landmarker'].get('class_path')} cannot be built: {error}"
+            f"{path}: its landmarker {checkpoint[LANDMARKER].get('class_path')} cannot be built: "
+            f"{option_error(str(error), ())}"
         ) from error
-    landmarker = cast(Landmarker, built.landmarker)
     load_weights(landmarker, checkpoint, path)
     return landmarker.eval()
 
@@ -105,6 +105,29 @@ def _differences(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
             if name in state and state[name].shape != value.shape
         ),
     ]
+
+
+def build_landmarker(spec: Mapping[str, Any]) -> Landmarker:
+    """A landmarker from its ``class_path`` and ``init_args``.
+
+    Raises:
+        ArgumentError: there is no such class, or it does not take these arguments.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Landmarker, LANDMARKER)
+    built = parser.instantiate_classes(parser.parse_object({LANDMARKER: dict(spec)}))
+    return cast(Landmarker, built[LANDMARKER])
+
+
+def shipped_spec(name: str, profile: str) -> dict[str, Any]:
+    """``class_path`` and ``init_args`` of ``LANDMARKER=name`` under a profile.
+
+    Raises:
+        UsageError: an unknown name; the message suggests the nearest.
+    """
+    files = config_files({"profile": profile, "landmarker": name})
+    merged = OmegaConf.merge(*(OmegaConf.load(file) for file in files))
+    return cast(dict[str, Any], OmegaConf.to_container(merged.model.init_args.landmarker, resolve=True))
 
 
 def landmarker_spec(config: Mapping[str, Any]) -> dict[str, Any]:

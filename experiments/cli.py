@@ -1,27 +1,41 @@
 """The Lightning command line: ``python -m experiments fit --config …``."""
 
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import torch
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ArgumentError, Namespace
 from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from typing_extensions import override
 
 from datamodules.setting import SettingDataModule
+from experiments.artifacts import Pretraining, RunContext, Translation, pretrained_start, trained_translator
+from experiments.artifacts.translators import load_translator_weights
 from experiments.checkpoints import landmarker_spec, load_weights, read_checkpoint
-from experiments.errors import UsageError
-from experiments.pretraining import Pretraining, provide_pretrained
+from experiments.errors import UsageError, option_error
 from experiments.run_folder import prepare_run_folder
-from experiments.translating import Translation, load_translator_weights, provide_translator
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.translation import Translator
 
 log = logging.getLogger(__name__)
+
+_HARMLESS: Final = (
+    "LightningCLI's args parameter is intended",  # `train` composes the CLI's arguments, on purpose
+    ".*does not have many workers",  # on two cores they would take the training's place
+    ".*exists and is not empty",  # a run's folder holds its configuration before its checkpoints
+    ".*smaller than the logging interval",
+    ".*your dataloader is not resumable",  # a batch depends on seed and step alone
+    ".*It is recommended to use `self.log.*sync_dist=True",  # scores are the same on all processes already
+    r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
+)
+"""Warnings of Lightning that say nothing about a run of ours."""
+_PARSER: Final = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
 
 
 @dataclass
@@ -81,13 +95,15 @@ class WarpmarkCLI(LightningCLI):
 
     def __init__(self, args: list[str], run: bool = True) -> None:
         self.start: Path | None = None
+        for message in _HARMLESS:
+            warnings.filterwarnings("ignore", message=message)
         super().__init__(
             model_class=FaceMethod,
             datamodule_class=SettingDataModule,
             subclass_mode_model=True,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
-            parser_kwargs={"parser_mode": "omegaconf+"},
+            parser_kwargs=_PARSER | dict.fromkeys(self.subcommands(), _PARSER),
             seed_everything_default=0,
             args=args,
             run=run,
@@ -107,12 +123,14 @@ class WarpmarkCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         # ${…} counts from the root of what is parsed, so a subcommand's options are parsed by themselves.
         parsers = getattr(self, "_subcommand_parsers", {})
-        if args and args[0] in parsers:
-            name, *rest = args
-            options = parsers[name].parse_args(rest)
-            self.config = Namespace(subcommand=name, **{name: options})  # type: ignore[no-untyped-call]
-        else:
-            options = self.config = parser.parse_args(args)
+        name, rest = (args[0], args[1:]) if args and args[0] in parsers else (None, args)
+        parser = parsers.get(name, parser)
+        try:
+            options = parser.parse_args(rest)
+        except ArgumentError as error:
+            known = [option for action in parser._actions for option in action.option_strings]
+            raise option_error(str(error), known) from error
+        self.config = Namespace(subcommand=name, **{name: options}) if name else options  # type: ignore[no-untyped-call]
         if (path := options.get("ckpt_path")) and Path(path).is_file():
             read_checkpoint(path)
 
@@ -120,6 +138,13 @@ class WarpmarkCLI(LightningCLI):
     def options(self) -> Any:
         """The configuration of the subcommand (or of the run), with classes instantiated."""
         return self.config_init.get(str(self.subcommand), self.config_init)
+
+    @override
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, MisconfigurationException) as error:
+            raise UsageError(f"the trainer refuses its options: {error}") from error
 
     @override
     def before_instantiate_classes(self) -> None:
@@ -153,33 +178,53 @@ class WarpmarkCLI(LightningCLI):
             ckpt_path: the checkpoint to resume from, if any.
             keep_folder: go on in the run's folder even if there is no checkpoint yet.
         """
-        if ckpt_path:
-            load_weights(self.method.landmarker, read_checkpoint(ckpt_path), ckpt_path)
-        log.info("device: %s × %d", type(self.trainer.accelerator).__name__, self.trainer.num_devices)
-        # Before the folder: bad files must not move an earlier run aside.
-        self.data.setup()
-        if (self.method.needs_target or self.method.needs_translator) and self.data.target_faces is None:
-            raise UsageError(
-                f"{type(self.method).__name__} learns from unlabelled stylised faces, and the setting has no target. "
-                "Give `data.target`, or choose METHOD=supervised."
-            )
-        options = self.options
         resume = keep_folder or bool(ckpt_path)
-        if options.pretraining.checkpoint and self.trainer.is_global_zero:
-            self._check_start(Path(options.pretraining.checkpoint), resume)
-        # A checkpoint of the run holds its translator too.
-        translator = None if ckpt_path or not self.method.needs_translator else cast(Translator, self.method.translator)
-        if translator is not None and options.translation.checkpoint:
-            load_translator_weights(translator, options.translation.checkpoint)
+        log.info("device: %s × %d", type(self.trainer.accelerator).__name__, self.trainer.num_devices)
+        # All that can be wrong is found before an earlier run is moved aside and any time is spent.
+        self._check(ckpt_path, resume)
         if self.trainer.is_global_zero:
             prepare_run_folder(Path(self.trainer.default_root_dir), resume)
-        where = Path(options.paths.runs), options.seed_everything
-        shared = self.trainer_config, self.trainer.is_global_zero
-        self.start = provide_pretrained(
-            self.method, self.data, options.pretraining, *where, self.landmarker_config, *shared
-        )
-        if translator is not None:
-            provide_translator(translator, self.data, options.translation, *where, self.translator_config, *shared)
+        self.start = self.provide_start()
+        # A checkpoint of the run holds its translator too.
+        if self.method.needs_translator and not ckpt_path:
+            how = self.options.translation
+            trained_translator(self.translator, self.data, how, self.translator_config, self.context)
+
+    @property
+    def translator(self) -> Translator:
+        """The method's, for methods that need one."""
+        return cast(Translator, self.method.translator)
+
+    @property
+    def context(self) -> RunContext:
+        """What making the run's artifacts takes from it."""
+        runs, seed = Path(self.options.paths.runs), self.options.seed_everything
+        return RunContext(runs, seed, self.trainer_config, self.trainer.strategy)
+
+    def provide_start(self) -> Path | None:
+        """Give the landmarker its pretrained start; returns its file, or None if the method needs none."""
+        how = self.options.pretraining
+        return pretrained_start(self.method, self.data, how, self.landmarker_config, self.context)
+
+    def _check(self, ckpt_path: str | Path | None, resume: bool) -> None:
+        """Refuse a trainer, files and checkpoints that do not go with the method."""
+        method, options = self.method, self.options
+        try:
+            method.check_trainer(self.trainer)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        self.data.setup()
+        if (method.needs_target or method.needs_translator) and self.data.target_faces is None:
+            raise UsageError(
+                f"{type(method).__name__} learns from unlabelled stylised faces, and the setting has no target. "
+                "Give `data.target`, or choose METHOD=supervised."
+            )
+        if ckpt_path:
+            load_weights(method.landmarker, read_checkpoint(ckpt_path), ckpt_path)
+        elif method.needs_translator and options.translation.checkpoint:
+            load_translator_weights(self.translator, options.translation.checkpoint)
+        if options.pretraining.checkpoint and self.trainer.is_global_zero:
+            self._check_start(Path(options.pretraining.checkpoint), resume)
 
     def _check_start(self, checkpoint: Path, resume: bool) -> None:
         load_weights(self.method.landmarker, read_checkpoint(checkpoint), checkpoint)

@@ -1,4 +1,4 @@
-"""A landmarker's figures on labelled faces, in total and per face."""
+"""A landmarker's scores on labelled faces, in total and per face."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,29 +9,30 @@ import torch
 from datamodules.loading import evaluation_loader
 from datamodules.setting import TestSet
 from lightning_modules.coordinates import to_image_pixels
-from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.methods.base import SetErrors
 from lightning_modules.metrics import face_nme
 
-Figures = dict[str, dict[str, float]]
+SubsetScores = dict[str, dict[str, float]]
+"""By subset, ``nme``, ``fr@8``, ``auc@8`` in % and ``n``."""
 
 
 @dataclass
 class Scores:
-    """Figures by name, mean NME over all faces, and (path, NME) of each face; all in %."""
+    """Scores of each subset, mean NME over all faces, and (path, NME) of each face; all in %."""
 
-    figures: Figures
+    subsets: SubsetScores
     average_nme: float
     per_face: list[tuple[str, float]]
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures in the form of ``metrics.json``."""
-        return scores_dict(self.figures, self.average_nme)
+        """The scores in the form of ``metrics.json``."""
+        return scores_dict(self.subsets, self.average_nme)
 
 
-def scores_dict(figures: Figures, average_nme: float) -> dict[str, Any]:
-    """``{"test": {name: {"nme", "fr@8", "auc@8", "n"}}, "average_nme"}``."""
-    test = {name: {**values, "n": int(values["n"])} for name, values in figures.items()}
+def scores_dict(subsets: SubsetScores, average_nme: float) -> dict[str, Any]:
+    """``{"test": {subset: {"nme", "fr@8", "auc@8", "n"}}, "average_nme"}``."""
+    test = {name: {**values, "n": int(values["n"])} for name, values in subsets.items()}
     return {"test": test, "average_nme": average_nme}
 
 
@@ -46,26 +47,26 @@ def score(
     """Score a landmarker on test sets, in the original images' pixels.
 
     Args:
-        landmarker: is put in evaluation mode.
-        tests: labelled faces and the figures they count in.
+        landmarker: is moved to ``device``; its modules keep the modes they are in.
+        tests: labelled faces and the subsets they count in.
         batch_size: faces at a time.
         num_workers: loader processes.
         device: where to compute.
     """
-    landmarker = landmarker.to(device).eval()
-    size = landmarker.image_size
-    figures: Figures = {}
+    landmarker, size = landmarker.to(device), landmarker.image_size
+    subsets: SubsetScores = {}
     per_face: list[tuple[str, float]] = []
-    for test in tests:
-        # By this process alone: of a distributed run the others may not be here, or not yet be there.
-        errors = SetErrors(test.subsets, sync=False).to(device)
-        for batch in evaluation_loader(test.faces, size, batch_size, num_workers):
-            batch = batch.to(device)
-            assert batch.landmarks is not None, "test sets are labelled"
-            predicted = to_image_pixels(landmarker(batch.images).landmarks, batch.matrices, size)
-            target = to_image_pixels(batch.landmarks, batch.matrices, size)
-            errors.update(predicted, target, batch.indices)
-            per_face += zip(batch.paths, face_nme(predicted, target).tolist(), strict=True)
-        figures |= {name: {k: float(v) for k, v in values.items()} for name, values in errors.compute().items()}
+    with evaluating(landmarker):
+        for test in tests:
+            # By this process alone: of a distributed run the others may not be here, or not yet be there.
+            errors = SetErrors(test.subsets, sync=False).to(device)
+            for batch in evaluation_loader(test.faces, size, batch_size, num_workers):
+                batch = batch.to(device)
+                assert batch.landmarks is not None, "test sets are labelled"
+                predicted = to_image_pixels(landmarker(batch.images).landmarks, batch.matrices, size)
+                target = to_image_pixels(batch.landmarks, batch.matrices, size)
+                errors.update(predicted, target, batch.indices)
+                per_face += zip(batch.paths, face_nme(predicted, target).tolist(), strict=True)
+            subsets |= {name: {k: float(v) for k, v in values.items()} for name, values in errors.compute().items()}
     average = sum(nme for _, nme in per_face) / len(per_face) if per_face else float("nan")
-    return Scores(figures, average, per_face)
+    return Scores(subsets, average, per_face)

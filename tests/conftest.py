@@ -75,13 +75,3 @@ def published_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_cariface(root / "CariFace_dataset", lists=(), full_counts=True)
     write_artiface(root / "AF_dataset", full_counts=True)
     return root
-
-
-@pytest.fixture(scope="session")
-def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same trees with a few faces each, for readers with ``strict_counts: false``; 64-pixel images. Read only."""
-    root = tmp_path_factory.mktemp("small")
-    write_w300(root / "300W")
-    write_cariface(root / "CariFace_dataset")
-    write_artiface(root / "AF_dataset")
-    return root

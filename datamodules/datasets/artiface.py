@@ -6,18 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-from datamodules.base import FaceDataModule, OnError
-from datamodules.files import FileFaces
+from datamodules.base import FaceDataModule
+from datamodules.files import FileFaces, OnError
 from datamodules.layout import (
     Entry,
     check_counts,
-    check_disjoint,
-    labelled,
+    expect_landmarks,
     read_entries,
-    read_lists,
     require_images,
     require_split,
-    without,
+    split_by_lists,
 )
 from datamodules.synthetic.dataset import SyntheticDataModule
 
@@ -30,17 +28,17 @@ _LAYOUT: Final = "the ArtiFace folder with images/ and the landmarks in landmark
 class ArtiFaceDataModule(FaceDataModule):
     """ArtiFace: ``images/N.png`` with ``N.png.npy`` (the paper's authors' conversion) or ``N.pts`` (as distributed).
 
-    ``train_list.txt`` and ``test_list.txt`` in ``root``, with one image name a line, say which 128 images are for
+    ``train_list.txt`` and ``test_list.txt`` in ``root``, with one image name per line, say which 128 images are for
     training and which 32 for testing. Without them the images are taken in the order of their numbers, the last 32
-    for testing, and a warning says that this split is not the published one. Optional ``boxes.csv`` (header
+    for testing, with a warning that this is not the published split. Optional ``boxes.csv`` (header
     ``name,x0,y0,x1,y1``) gives face boxes.
 
     Args:
         root: the folder that holds ``images``.
         on_error: ``raise`` an error about the first bad file, or ``skip`` bad files and log how many there were.
         strict_counts: refuse other numbers than 128 and 32, or 160 with ``test="all"``.
-        test: ``listed`` for the 32 test images, or ``all`` for the whole 160 (the setting ``gzsl_artiface``, where
-            none is trained on).
+        test: ``listed`` for the 32 test images, or ``all`` for all 160 (the setting ``gzsl_artiface``, which trains on
+            none of them).
     """
 
     def __init__(
@@ -64,7 +62,7 @@ class ArtiFaceDataModule(FaceDataModule):
             _log.warning("%s: training on images of the test set, because test is 'all'", self.root)
         train, _ = self._split()
         require_split(self.root, "training", train)
-        return FileFaces.from_entries(train, self.on_error, "ArtiFace train")
+        return FileFaces(train, self.on_error, "ArtiFace train")
 
     def test_faces(self) -> FileFaces:
         """The test images, all labelled, in the subset ``artiface``: 32, or all 160.
@@ -78,33 +76,30 @@ class ArtiFaceDataModule(FaceDataModule):
                 check_counts(self.root, "ArtiFace", {"images": len(test)}, {"images": TOTAL})
         else:
             _, test = self._split()
-        entries = [replace(entry, subsets=("artiface",)) for entry in labelled(test)]
-        return FileFaces.from_entries(entries, self.on_error, "ArtiFace test")
+        entries = [replace(entry, subsets=("artiface",)) for entry in expect_landmarks(test)]
+        return FileFaces(entries, self.on_error, "ArtiFace test")
 
     def stand_in(self, seed: int) -> SyntheticDataModule:
-        """Drawn paintings under the subset's name."""
-        return SyntheticDataModule("painting", name="artiface", seed=seed, subsets={"artiface": (0.0, 1.0)})
+        """Drawn paintings in the same subset."""
+        return SyntheticDataModule("painting", name="artiface", seed=seed)
 
     def _entries(self) -> list[Entry]:
-        entries = read_entries(self.root, _LAYOUT, order=_by_number)
+        entries = sorted(read_entries(self.root, _LAYOUT), key=_number)
         require_images(self.root, entries, _LAYOUT)
         return entries
 
     def _split(self) -> tuple[list[Entry], list[Entry]]:
         entries = self._entries()
-        train, test = read_lists(self.root, entries)
-        if train is None and test is None:
+        train, test = split_by_lists(self.root, entries)
+        if test is None:
             message = "%s: without train_list.txt and test_list.txt the last %d images by number are the test set; "
             _log.warning(message + "this is not the published split", self.root, TEST)
-        if test is None:
-            test = entries[-TEST:] if train is None else without(entries, train)
-        train = without(entries, test) if train is None else train
-        check_disjoint(self.root, train, test)
+            train, test = entries[:-TEST], entries[-TEST:]
         if self.strict_counts:
             found, expected = {"train": len(train), "test": len(test)}, {"train": TOTAL - TEST, "test": TEST}
             check_counts(self.root, "ArtiFace", found, expected)
         return train, test
 
 
-def _by_number(path: Path) -> tuple[list[int], str]:
-    return [int(number) for number in re.findall(r"\d+", path.stem)], path.name
+def _number(entry: Entry) -> tuple[list[int], str]:
+    return [int(number) for number in re.findall(r"\d+", entry.path.stem)], entry.path.name

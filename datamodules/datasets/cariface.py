@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from datamodules.base import FaceDataModule, OnError
-from datamodules.files import FileFaces
+from datamodules.base import FaceDataModule
+from datamodules.files import FileFaces, OnError
 from datamodules.layout import (
     Entry,
     check_counts,
     check_disjoint,
-    labelled,
+    expect_landmarks,
     read_entries,
     read_lists,
     require_images,
@@ -29,18 +29,18 @@ _LAYOUT: Final = "the CariFace folder with images/ and landmarks/"
 class CariFaceDataModule(FaceDataModule):
     """CariFace as distributed: ``images/NAME.jpg`` and ``landmarks/NAME.jpg.npy``.
 
-    ``train_list.txt`` and ``test_list.txt`` in ``root``, with one image name a line, say which images are in which
+    ``train_list.txt`` and ``test_list.txt`` in ``root``, with one image name per line, say which images are in which
     split. Without a test list, the last 800 of the sorted names are the test set, as published; without a training
-    list, all the others (7,000) are for training. The paper trains on 3,372 of those 7,000, and which ones is not
-    published: to train on a choice of your own, write ``train_list.txt``.
+    list, all the others (7,000) are for training. The paper trains on 3,372 of those 7,000 and does not say which: to
+    train on a selection of your own, write ``train_list.txt``.
 
-    Training images need no landmarks (as a target they are never looked at); test images do.
+    Training images need no landmarks (those of a target are not used); test images do.
 
     Args:
         root: the folder that holds ``images`` and ``landmarks``.
         on_error: ``raise`` an error about the first bad file, or ``skip`` bad files and log how many there were.
-        strict_counts: refuse other numbers than the published ones: 800 test images, and, without a training list,
-            7,000 others. How many a training list names is its own affair.
+        strict_counts: refuse other numbers than the published ones: 800 test images and, without a training list,
+            7,000 others. A training list may name any number.
     """
 
     def __init__(self, root: str, on_error: OnError = "raise", strict_counts: bool = True) -> None:
@@ -55,7 +55,7 @@ class CariFaceDataModule(FaceDataModule):
         """
         train, _ = self._split()
         require_split(self.root, "training", train)
-        return FileFaces.from_entries(train, self.on_error, "CariFace train")
+        return FileFaces(train, self.on_error, "CariFace train")
 
     def test_faces(self) -> FileFaces:
         """The test split, all of it labelled, in the subset ``cariface``.
@@ -64,12 +64,12 @@ class CariFaceDataModule(FaceDataModule):
             DataError: files are missing or malformed, or the counts differ.
         """
         _, test = self._split()
-        entries = [replace(entry, subsets=("cariface",)) for entry in labelled(test)]
-        return FileFaces.from_entries(entries, self.on_error, "CariFace test")
+        entries = [replace(entry, subsets=("cariface",)) for entry in expect_landmarks(test)]
+        return FileFaces(entries, self.on_error, "CariFace test")
 
     def stand_in(self, seed: int) -> SyntheticDataModule:
-        """Drawn caricatures under the subset's name."""
-        return SyntheticDataModule("caricature", name="cariface", seed=seed, subsets={"cariface": (0.0, 1.0)})
+        """Drawn caricatures in the same subset."""
+        return SyntheticDataModule("caricature", name="cariface", seed=seed)
 
     def _split(self) -> tuple[list[Entry], list[Entry]]:
         entries = read_entries(self.root, _LAYOUT)
@@ -83,5 +83,6 @@ class CariFaceDataModule(FaceDataModule):
             expected = {"test": TEST} if listed else {"train": TOTAL - TEST, "test": TEST}
             check_counts(self.root, "CariFace", {"train": len(train), "test": len(test)}, expected)
         if len(train) != PAPER_TRAIN:
-            _log.info("%s: %d training images; the paper's %d are not published", self.root, len(train), PAPER_TRAIN)
+            message = "%s: %d training images; the paper has %d and does not list them"
+            _log.info(message, self.root, len(train), PAPER_TRAIN)
         return train, test

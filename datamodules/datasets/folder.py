@@ -3,21 +3,20 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from datamodules.base import FaceDataModule, OnError
+from datamodules.base import FaceDataModule
 from datamodules.faces import DataError
-from datamodules.files import FileFaces
+from datamodules.files import FileFaces, OnError
 from datamodules.layout import (
     Entry,
-    check_disjoint,
     orphans,
     read_entries,
-    read_lists,
     require_images,
     require_split,
+    split_by_lists,
     without,
 )
 
@@ -26,8 +25,7 @@ _log = logging.getLogger(__name__)
 _LAYOUT: Final = "a folder of images (jpg, png, bmp, webp, tif), or one with images/, or with train/ and test/"
 
 
-@dataclass(frozen=True)
-class _Split:
+class _Split(NamedTuple):
     train: list[Entry]
     test: list[Entry] | None
     """None where the folder has no test split."""
@@ -36,34 +34,33 @@ class _Split:
 class FolderDataModule(FaceDataModule):
     """A user's own images, as source, target or test set.
 
-    Each of these layouts will do:
+    The folder may have any of these layouts:
 
     - images with ``x.pts`` or ``x.npy`` beside each ``x.jpg``;
     - ``images/x.jpg`` with ``landmarks/x.jpg.npy`` (or ``x.npy``, ``x.pts``), as in CariFace;
     - images without landmarks (a target);
-    - ``train/`` and ``test/``, each in one of these layouts. Without ``train/``, what lies beside ``test/`` is for
+    - ``train/`` and ``test/``, each in one of these layouts. Without ``train/``, the images beside ``test/`` are for
       training.
 
     Instead of ``train/`` and ``test/``, ``train_list.txt`` and ``test_list.txt`` may name the images of each split,
-    one a line; with only one of them, the other split is the rest. ``boxes.csv`` (header ``name,x0,y0,x1,y1``) beside
-    the images, or beside ``images/``, gives face boxes for the crops of unlabelled images. Hidden files and files of
-    other kinds are ignored; sub-folders of other names are not searched.
+    one per line; with only one of them, the other split is the rest. ``boxes.csv`` (header ``name,x0,y0,x1,y1``)
+    beside the images, or beside ``images/``, gives face boxes for the crops of unlabelled images. Hidden files and
+    files of other kinds are ignored; sub-folders of other names are not searched.
 
-    Training faces may lack landmarks, all or some: the set can then be a target, and as a source it is refused with a
-    message that names the first. Only labelled images are ever test faces. Where a folder has no test split and no
-    ``holdout``, its test faces are its labelled faces, the same that ``train_faces`` returns: right for a folder that
-    is only tested on and for a target whose labels training never sees, wrong for a source
-    (see :attr:`test_is_held_out`).
+    Training faces may lack landmarks: as a target the set is then fine, as a source it is refused. Test faces are the
+    labelled images only. Where a folder has neither a test split nor a ``holdout``, its test faces are all its labelled
+    faces, those that ``train_faces`` returns too. That suits a folder that is only tested on, and a target, whose
+    labels training does not see; for a source it would test on training data.
 
     Args:
         root: the folder.
         test_root: another folder to take the test faces from: its test split if it has one, else its labelled images.
         name: the subset the test faces count in.
         on_error: ``raise`` an error about the first bad file, or ``skip`` bad files and log how many there were.
-        holdout: share of the labelled images to hold out of training for testing, in [0, 1); used where neither the
-            folder has a test split nor ``test_root`` is given.
-        seed: which images are held out. The choice depends on this and on the files' names, not on the machine.
-        limit: use at most so many training faces, spread evenly over the names in order (for quick trials); None uses
+        holdout: share of the labelled images to hold out of training for testing, in [0, 1); used if the folder has no
+            test split and ``test_root`` is not given.
+        seed: which images are held out. The choice depends on the seed and the files' names, not on the machine.
+        limit: use at most so many training faces, spread evenly over the sorted names (for quick trials); None uses
             all.
     """
 
@@ -100,10 +97,10 @@ class FolderDataModule(FaceDataModule):
         if 0 < lacking < len(train):
             message = "%s: %d of %d training images have no landmarks; a target may lack them, a source may not"
             _log.warning(message, self.root, lacking, len(train))
-        return FileFaces.from_entries(train, self.on_error, f"{self.subset} train")
+        return FileFaces(train, self.on_error, f"{self.subset} train")
 
     def test_faces(self) -> FileFaces:
-        """The labelled faces of the test split, in the subset ``name``. See the class for which they are.
+        """The labelled faces of the test split, in the subset ``name``. The class says which they are.
 
         Raises:
             DataError: files are missing or malformed, or no test image is labelled.
@@ -119,18 +116,12 @@ class FolderDataModule(FaceDataModule):
         if len(test) < len(entries):
             message = "%s: left %d of %d images without landmarks out of the test"
             _log.warning(message, self.test_root or self.root, len(entries) - len(test), len(entries))
-        return FileFaces.from_entries(test, self.on_error, f"{self.subset} test")
+        return FileFaces(test, self.on_error, f"{self.subset} test")
 
     @property
     def has_test(self) -> bool:
         """Whether there are labelled test faces. Looks at names only, not into files."""
         return any(entry.landmark_file for entry in self._test_entries())
-
-    @property
-    def test_is_held_out(self) -> bool:
-        """Whether no test face is among the training faces. Looks at names only, not into files."""
-        split = self._split()
-        return split.test is not None or (self.test_root is not None and not _same_folder(self.test_root, self.root))
 
     def _test_entries(self) -> list[Entry]:
         split = self._split() if self.test_root is None else _read_split(self.test_root)
@@ -144,7 +135,7 @@ class FolderDataModule(FaceDataModule):
         if len(labelled) < 2:
             return split
         count = min(max(1, round(self.holdout * len(labelled))), len(labelled) - 1)
-        held_out = sorted(labelled, key=lambda entry: _draw(entry.path.name, self.seed))[-count:]
+        held_out = sorted(labelled, key=lambda entry: _random_key(entry.path.name, self.seed))[-count:]
         train = without(split.train, held_out)
         return _Split(train, without(split.train, train))
 
@@ -152,24 +143,20 @@ class FolderDataModule(FaceDataModule):
 def _read_split(root: Path) -> _Split:
     entries = _entries(root)
     train_folder, test_folder = root / "train", root / "test"
-    if train_folder.is_dir() or test_folder.is_dir():
-        if train_folder.is_dir():
-            if entries:
-                _log.warning("%s: ignored %d images beside the folder train/", root, len(entries))
-            entries = _entries(train_folder)
-            require_images(train_folder, entries, _LAYOUT)
-        test = _entries(test_folder) if test_folder.is_dir() else None
-        if test is not None:
-            require_images(test_folder, test, _LAYOUT)
-        # A folder with nothing but test/ can be tested on; it has nothing to train on.
-        return _Split(entries, test)
-    require_images(root, entries, _LAYOUT)
-    train, test = read_lists(root, entries)
-    if test is None and train is not None:
-        test = without(entries, train)
-    if test is not None and train is not None:
-        check_disjoint(root, train, test)
-    return _Split(without(entries, test or ()) if train is None else train, test)
+    if not train_folder.is_dir() and not test_folder.is_dir():
+        require_images(root, entries, _LAYOUT)
+        return _Split(*split_by_lists(root, entries))
+    if train_folder.is_dir():
+        if entries:
+            _log.warning("%s: ignored %d images beside the folder train/", root, len(entries))
+        entries = _entries(train_folder)
+        require_images(train_folder, entries, _LAYOUT)
+    # Without train/, the root itself may hold no image: test/ alone can still be tested on.
+    test = None
+    if test_folder.is_dir():
+        test = _entries(test_folder)
+        require_images(test_folder, test, _LAYOUT)
+    return _Split(entries, test)
 
 
 def _entries(folder: Path) -> list[Entry]:
@@ -182,9 +169,5 @@ def _entries(folder: Path) -> list[Entry]:
     return entries
 
 
-def _draw(name: str, seed: int) -> str:
+def _random_key(name: str, seed: int) -> str:
     return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()
-
-
-def _same_folder(a: Path, b: Path) -> bool:
-    return a.resolve() == b.resolve()

@@ -1,4 +1,4 @@
-"""Drawn faces with exact landmarks, in styles with a real gap between them: stand-ins where no files are at hand."""
+"""Drawn faces with exact landmarks, in three clearly different styles: stand-ins where no files are at hand."""
 
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, get_args
@@ -12,10 +12,10 @@ from datamodules.synthetic.geometry import FaceGeometry, Variety, sample_geometr
 Style = Literal["photo", "caricature", "painting"]
 
 STYLES: Final[tuple[Style, ...]] = get_args(Style)
-"""All styles; a style's place here is part of its faces' seed, so new ones go at the end."""
+"""All styles. A style's index is part of its faces' seed, so new styles go at the end."""
 
 DRAWING_VERSION: Final = 1
-"""Counts the changes after which the same seed draws different faces."""
+"""To be raised with every change after which the same seed draws different faces."""
 
 
 class _Renderer(NamedTuple):
@@ -43,7 +43,7 @@ def draw_face(
         difficulty: factor on the spread of poses and expressions.
 
     Returns:
-        The image (RGB, uint8, shape ``(size, size, 3)``) and where everything in it is.
+        The image (RGB, uint8, shape ``(size, size, 3)``) and the positions of all parts of the face.
     """
     geometry, rng = _geometry(style, seed, index, size, difficulty)
     return _RENDERERS[style].render(geometry, rng), geometry

@@ -15,7 +15,7 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Proportions:
-    """Who it is: sizes and distances relative to the average face's."""
+    """A person's sizes and distances, relative to the average face's."""
 
     face_width: float = 1.0
     cheek: float = 1.0
@@ -41,7 +41,7 @@ class Proportions:
 
 @dataclass(frozen=True)
 class Expression:
-    """What the face does. Pairs are (viewer's left, viewer's right).
+    """A facial expression. Pairs are (viewer's left, viewer's right).
 
     Attributes:
         eyes_open: opening of the lids, 0 shut, 1 at rest.
@@ -85,8 +85,8 @@ class Head:
     iris_radii: Points
 
 
-# Left half (viewer's), outer to inner. The contour's depth is that of the cheek it slides onto in a turned face, not of
-# the ear: photos are annotated along the visible outline.
+# The viewer's left half, from outside to the middle. The jaw line's depth is the cheek's, not the ear's: photos are
+# annotated along the visible outline, which runs across the cheek where a face is turned.
 _JAW_X = np.array([-1.0, -0.985, -0.945, -0.875, -0.76, -0.605, -0.42, -0.215, 0.0])
 _JAW_Y = np.array([0.0, 0.178, 0.35, 0.515, 0.667, 0.797, 0.9, 0.973, 1.0])
 _JAW_Z = np.array([-0.5, -0.48, -0.44, -0.37, -0.27, -0.16, -0.06, 0.01, 0.04])
@@ -108,75 +108,82 @@ _INNER_LIP = np.array([0.12, 0.97, 1.0, 0.97, 0.12])
 _LIP_PARTING = 0.014
 
 
-def build_head(who: Proportions, doing: Expression) -> Head:
-    """Put a head together.
+def build_head(person: Proportions, expression: Expression) -> Head:
+    """Build a head.
 
     Args:
-        who: its proportions.
-        doing: its expression.
+        person: the proportions.
+        expression: the expression.
 
     Returns:
         The head in the face frame, upright and facing the viewer.
     """
-    nose, nose_bottom = _nose(who)
-    lips_height = 0.1 * who.upper_lip + 0.13 * who.lower_lip
-    mouth_y = nose_bottom + 0.16 * who.lip_gap + 0.1 * who.upper_lip + doing.mouth_open / 2
-    chin_y = mouth_y + doing.mouth_open / 2 + 0.13 * who.lower_lip + max(0.48 * who.chin_height, 0.5 * lips_height)
-    jaw = _jaw(who, chin_y)
+    nose, nose_bottom = _nose(person)
+    lips_height = 0.1 * person.upper_lip + 0.13 * person.lower_lip
+    mouth_y = nose_bottom + 0.16 * person.lip_gap + 0.1 * person.upper_lip + expression.mouth_open / 2
+    chin_y = (
+        mouth_y
+        + expression.mouth_open / 2
+        + 0.13 * person.lower_lip
+        + max(0.48 * person.chin_height, 0.5 * lips_height)
+    )
+    jaw = _jaw(person, chin_y)
     room = float(np.interp(mouth_y, jaw[:9, 1], -jaw[:9, 0]))
-    mouth = _mouth(who, doing, mouth_y, room)
-    left, right = (_eye_and_brow(who, doing, side) for side in (0, 1))
+    mouth = _mouth(person, expression, mouth_y, room)
+    left, right = (_eye_and_brow(person, expression, side) for side in (0, 1))
     mirror = np.array([-1.0, 1.0, 1.0])
     brows = [left[0], right[0][::-1] * mirror]
     eyes = [left[1], right[1][_EYE_MIRROR] * mirror]
     landmarks = np.concatenate([jaw, *brows, *nose, *eyes, mouth])
-    irises = np.stack([left[2] + _gaze(who, doing), right[2] * mirror + _gaze(who, doing)])
-    cranium = _cranium(who, float(landmarks[17:27, 1].min()))
-    ears = _ears(who)
+    irises = np.stack([left[2] + _gaze(person, expression), right[2] * mirror + _gaze(person, expression)])
+    cranium = _cranium(person, float(landmarks[17:27, 1].min()))
+    ears = _ears(person)
     for points in (landmarks, cranium, ears, irises):
-        points[..., 0] *= who.face_width
-    radius = 0.086 * min(who.eye_width, 1.15 * who.eye_height)
-    return Head(landmarks, cranium, ears, irises, radius * np.array(doing.eye_scale))
+        points[..., 0] *= person.face_width
+    radius = 0.086 * min(person.eye_width, 1.15 * person.eye_height)
+    return Head(landmarks, cranium, ears, irises, radius * np.array(expression.eye_scale))
 
 
-def _jaw(who: Proportions, chin_y: float) -> Points:
+def _jaw(person: Proportions, chin_y: float) -> Points:
     """Landmarks 0–16, shape ``(17, 3)``, with bumps at the cheek, the jaw's angle and beside the chin."""
     x = _JAW_X.copy()
-    for factor, centre, width in ((who.cheek, 2.0, 2.2), (who.jaw, 4.6, 1.9), (who.chin_width, 6.8, 1.6)):
+    for factor, centre, width in ((person.cheek, 2.0, 2.2), (person.jaw, 4.6, 1.9), (person.chin_width, 6.8, 1.6)):
         bump = np.maximum(0.0, 1.0 - ((np.arange(9) - centre) / (2 * width)) ** 2) ** 3
         x *= 1.0 + (factor - 1.0) * bump
     left = np.stack([x, _JAW_TOP + _JAW_Y * (chin_y - _JAW_TOP), _JAW_Z], axis=1)
     return np.concatenate([left, left[7::-1] * np.array([-1.0, 1.0, 1.0])])
 
 
-def _nose(who: Proportions) -> tuple[tuple[Points, Points], float]:
+def _nose(person: Proportions) -> tuple[tuple[Points, Points], float]:
     """Landmarks 27–30 and 31–35, and the y of the nose's lowest point."""
     depth = _NOSE_Z.copy()
-    depth[1:] = 0.14 + who.nose_depth * depth[1:]
-    y = -0.05 + 0.5 * who.nose_length * _NOSE_Y
+    depth[1:] = 0.14 + person.nose_depth * depth[1:]
+    y = -0.05 + 0.5 * person.nose_length * _NOSE_Y
     bridge = np.stack([np.zeros(4), y, depth], axis=1)
-    height = (who.nose_width * who.nose_length) ** 0.5
-    wings = _WING * np.array([who.nose_width, height, who.nose_depth**0.5]) + np.array([0.0, y[-1], 0.0])
+    height = (person.nose_width * person.nose_length) ** 0.5
+    wings = _WING * np.array([person.nose_width, height, person.nose_depth**0.5]) + np.array([0.0, y[-1], 0.0])
     return (bridge, wings), float(wings[2, 1])
 
 
-def _eye_and_brow(who: Proportions, doing: Expression, side: int) -> tuple[Points, Points, Points]:
+def _eye_and_brow(person: Proportions, expression: Expression, side: int) -> tuple[Points, Points, Points]:
     """Brow ``(5, 3)``, eye ``(6, 3)`` and eye centre ``(3,)`` of one side, as if it were the viewer's left."""
-    scale = doing.eye_scale[side]
-    half_width = min(0.18 * who.eye_width * scale, 0.34)
-    centre = min(max(0.445 * who.eye_spacing, half_width + 0.09), 0.87 - half_width)
+    scale = expression.eye_scale[side]
+    half_width = min(0.18 * person.eye_width * scale, 0.34)
+    centre = min(max(0.445 * person.eye_spacing, half_width + 0.09), 0.87 - half_width)
     half_width = min(half_width, centre - 0.07)
-    eye = _EYE * np.array([half_width / 0.18, who.eye_height * scale])
+    eye = _EYE * np.array([half_width / 0.18, person.eye_height * scale])
     top = float(-eye[:, 1].min())
     # The upper lid comes down to meet the lower one, which rises half its way.
     meeting = 0.5 * eye[[5, 4], 1]
-    eye[1:3, 1] = meeting + (eye[1:3, 1] - meeting) * doing.eyes_open[side]
-    eye[4:, 1] *= 0.5 + 0.5 * min(doing.eyes_open[side], 1.0)
-    eye[:, 1] += doing.eye_tilt * eye[:, 0]
+    eye[1:3, 1] = meeting + (eye[1:3, 1] - meeting) * expression.eyes_open[side]
+    eye[4:, 1] *= 0.5 + 0.5 * min(expression.eyes_open[side], 1.0)
+    eye[:, 1] += expression.eye_tilt * eye[:, 0]
     eye[:, 0] -= centre
-    stretch = min(who.brow_width, (0.95 - centre) / 0.345, (centre - 0.05) / 0.265)
-    brow = _BROW * np.array([stretch, who.brow_arch])
-    brow[:, 1] += doing.brow_tilt * brow[:, 0] - top - max(0.17 * who.brow_gap + doing.brows_raised[side], 0.1)
+    stretch = min(person.brow_width, (0.95 - centre) / 0.345, (centre - 0.05) / 0.265)
+    brow = _BROW * np.array([stretch, person.brow_arch])
+    brow[:, 1] += (
+        expression.brow_tilt * brow[:, 0] - top - max(0.17 * person.brow_gap + expression.brows_raised[side], 0.1)
+    )
     brow[:, 0] -= centre
     centre_point = np.array([-centre, 0.0, 0.02 - 0.45 * centre**2])
     return _with_depth(brow, 0.13, 0.62), _with_depth(eye, 0.03, 0.45), centre_point
@@ -186,32 +193,32 @@ def _with_depth(points: Points, nearest: float, curvature: float) -> Points:
     return np.column_stack([points, nearest - curvature * points[:, 0] ** 2])
 
 
-def _gaze(who: Proportions, doing: Expression) -> Points:
-    return np.array([0.09 * who.eye_width * doing.gaze[0], 0.03 * who.eye_height * doing.gaze[1], 0.0])
+def _gaze(person: Proportions, expression: Expression) -> Points:
+    return np.array([0.09 * person.eye_width * expression.gaze[0], 0.03 * person.eye_height * expression.gaze[1], 0.0])
 
 
-def _mouth(who: Proportions, doing: Expression, y: float, room: float) -> Points:
+def _mouth(person: Proportions, expression: Expression, y: float, room: float) -> Points:
     """Landmarks 48–67, shape ``(20, 3)``; ``room`` is half the face's width at the mouth's height ``y``."""
-    half_width = min(0.365 * who.mouth_width * (1.0 + 0.15 * doing.smile), 0.68 * room)
-    shift = float(np.clip(doing.mouth_shift, half_width - 0.8 * room, 0.8 * room - half_width))
-    half_open = doing.mouth_open / 2
-    upper = -(half_open + 0.1 * who.upper_lip) * _UPPER_LIP
-    lower = (half_open + 0.13 * who.lower_lip) * _LOWER_LIP
+    half_width = min(0.365 * person.mouth_width * (1.0 + 0.15 * expression.smile), 0.68 * room)
+    shift = float(np.clip(expression.mouth_shift, half_width - 0.8 * room, 0.8 * room - half_width))
+    half_open = expression.mouth_open / 2
+    upper = -(half_open + 0.1 * person.upper_lip) * _UPPER_LIP
+    lower = (half_open + 0.13 * person.lower_lip) * _LOWER_LIP
     parting = (half_open + _LIP_PARTING / 2) * _INNER_LIP
     u = np.concatenate([_LIPS_X, _LIPS_X[5:0:-1], _INNER_X, _INNER_X[3:0:-1]])
     v = np.concatenate([upper, lower[5:0:-1], -parting, parting[3:0:-1]])
-    lift = 0.1 * doing.smile * (u**2 - 0.3)
+    lift = 0.1 * expression.smile * (u**2 - 0.3)
     return np.column_stack([shift + half_width * u, y + v - lift, 0.23 - 0.2 * u**2 - 0.25 * np.maximum(v, 0.0)])
 
 
-def _cranium(who: Proportions, brow_top: float) -> Points:
+def _cranium(person: Proportions, brow_top: float) -> Points:
     angle = np.pi * np.linspace(0.06, 0.94, 11)
     x = -1.04 * np.cos(angle)
-    y = _JAW_TOP + (brow_top - 0.7 * who.forehead - _JAW_TOP) * np.sin(angle) ** 0.9
+    y = _JAW_TOP + (brow_top - 0.7 * person.forehead - _JAW_TOP) * np.sin(angle) ** 0.9
     return np.column_stack([x, y, -0.45 + 0.15 * np.sin(angle)])
 
 
-def _ears(who: Proportions) -> Points:
+def _ears(person: Proportions) -> Points:
     anchor = np.array([-0.94, 0.15])
-    left = np.column_stack([anchor + who.ear * (_EAR - anchor), np.full(len(_EAR), -0.6)])
+    left = np.column_stack([anchor + person.ear * (_EAR - anchor), np.full(len(_EAR), -0.6)])
     return np.stack([left, left * np.array([-1.0, 1.0, 1.0])])

@@ -1,21 +1,28 @@
-"""Sub-pixel painting on an RGB canvas.
+"""Anti-aliased painting on an RGB canvas.
 
-Shapes are given in image pixels (pixel centres at integers). Their coverage is counted on a four times finer grid, so
-an edge lies within about an eighth of a pixel of where its points say. All pixel arithmetic is on integers, which makes
-the bytes the same on every machine.
+Shapes are given in image pixels (pixel centres at integers). Their coverage is counted on a grid four times as fine, so
+edges are accurate to about an eighth of a pixel. All pixel arithmetic is on integers, so that the bytes are the same on
+every machine.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import ImageColor
 
 from datamodules.faces import ByteArray
 from datamodules.synthetic.anatomy import Points
 
+Outline = npt.NDArray[np.floating]
+"""Points (x, y) in image pixels, shape ``(N, 2)``."""
+
 Colour = tuple[int, int, int]
+"""RGB, 0–255."""
+
 _FINER = 4
 _FRACTION_BITS = 6
 
@@ -34,22 +41,20 @@ class Mask:
 
     def within(self, other: "Mask") -> "Mask":
         """The part of this mask that lies in ``other``."""
-        alpha = np.zeros_like(self.alpha)
-        alpha[self.window] = _product(self.alpha[self.window], other.alpha[self.window])
-        return Mask(alpha, self.window)
+        return self._times(other.alpha)
 
     def without(self, other: "Mask") -> "Mask":
         """The part of this mask that lies outside ``other``."""
+        return self._times(255 - other.alpha)
+
+    def _times(self, factor: ByteArray) -> "Mask":
         alpha = np.zeros_like(self.alpha)
-        alpha[self.window] = _product(self.alpha[self.window], 255 - other.alpha[self.window])
+        product = self.alpha[self.window].astype(np.uint16) * factor[self.window]
+        alpha[self.window] = (product + 127) // 255
         return Mask(alpha, self.window)
 
 
-def _product(a: ByteArray, b: ByteArray) -> ByteArray:
-    return ((a.astype(np.uint16) * b + 127) // 255).astype(np.uint8)
-
-
-def _fixed_point(points: npt.NDArray[np.floating], origin: tuple[int, int], finer: int) -> npt.NDArray[np.int32]:
+def _fixed_point(points: Outline, origin: tuple[int, int], finer: int) -> npt.NDArray[np.int32]:
     """Image pixels to OpenCV's fixed-point pixels of a window ``finer`` times as fine."""
     local = (points - np.array(origin)) * finer + (finer - 1) / 2
     return np.asarray(np.round(local * (1 << _FRACTION_BITS)), np.int32)
@@ -66,7 +71,7 @@ class Canvas:
         self.pixels = pixels
         self.size = len(pixels)
 
-    def shape(self, points: npt.NDArray[np.floating], feather: float = 0.0) -> Mask:
+    def shape(self, points: Outline, feather: float = 0.0) -> Mask:
         """The mask of a filled outline.
 
         Args:
@@ -81,9 +86,7 @@ class Canvas:
         """The mask of lines of even width with round joints (width and feather in pixels)."""
         return self._mask(lines, feather, max(width, minimum), closed)
 
-    def _mask(
-        self, outlines: Sequence[npt.NDArray[np.floating]], feather: float, width: float | None, closed: bool = False
-    ) -> Mask:
+    def _mask(self, outlines: Sequence[Outline], feather: float, width: float | None, closed: bool = False) -> Mask:
         alpha = np.zeros((self.size, self.size), np.uint8)
         corners = np.concatenate(outlines)
         pad = int(3 * feather + (width or 0.0) / 2) + 2
@@ -103,8 +106,8 @@ class Canvas:
         alpha[window] = blur(cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_AREA), feather)
         return Mask(alpha, window)
 
-    def paint(self, mask: Mask, colour: Colour | ByteArray, opacity: float = 1.0) -> None:
-        """Lay a colour, or a picture of the canvas's shape, over the masked part."""
+    def paint(self, mask: Mask, colour: Colour, opacity: float = 1.0) -> None:
+        """Lay a colour over the masked part."""
         pixels = self.pixels[mask.window]
         if not pixels.size:
             return
@@ -113,8 +116,27 @@ class Canvas:
         alpha += alpha >> np.uint16(7)
         alpha = (alpha * np.uint16(round(255 * opacity)) >> np.uint16(8))[..., None]
         alpha += alpha >> np.uint16(7)
-        layer = np.array(colour, np.uint16) if isinstance(colour, tuple) else colour[mask.window].astype(np.uint16)
-        pixels[...] = (pixels * (256 - alpha) + layer * alpha + 128) >> 8
+        pixels[...] = (pixels * (256 - alpha) + np.array(colour, np.uint16) * alpha + 128) >> 8
+
+    def fill(
+        self, points: Outline, colour: Colour, opacity: float = 1.0, feather: float = 0.0, within: Mask | None = None
+    ) -> None:
+        """Paint a filled outline, or its part in a mask; see :meth:`shape`."""
+        mask = self.shape(points, feather)
+        self.paint(mask.within(within) if within else mask, colour, opacity)
+
+    def stroke(
+        self,
+        lines: Sequence[Points],
+        width: float,
+        colour: Colour,
+        opacity: float = 1.0,
+        feather: float = 0.0,
+        within: Mask | None = None,
+    ) -> None:
+        """Paint lines, or their part in a mask; see :meth:`line`."""
+        mask = self.line(lines, width, feather)
+        self.paint(mask.within(within) if within else mask, colour, opacity)
 
 
 def blur(picture: ByteArray, sigma: float) -> ByteArray:
@@ -128,6 +150,11 @@ def blur(picture: ByteArray, sigma: float) -> ByteArray:
     coarse = cv2.resize(picture, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
     coarse = blur(np.asarray(coarse, np.uint8), sigma / 4)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def colours(codes: str) -> tuple[Colour, ...]:
+    """Colours by their hexadecimal codes, e.g. ``#ff0000 #00ff00``."""
+    return tuple(cast(Colour, ImageColor.getrgb(code)) for code in codes.split())
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:

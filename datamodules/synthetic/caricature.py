@@ -7,7 +7,7 @@ import numpy as np
 from datamodules.faces import ByteArray
 from datamodules.synthetic import curves
 from datamodules.synthetic.anatomy import Points
-from datamodules.synthetic.canvas import Canvas, Colour, jitter, mix, pick
+from datamodules.synthetic.canvas import Canvas, Colour, colours, jitter, mix, pick
 from datamodules.synthetic.geometry import FaceGeometry, Variety
 
 VARIETY: Final = Variety(
@@ -22,35 +22,16 @@ VARIETY: Final = Variety(
     fill=(0.6, 0.8),
 )
 
-_SKINS: tuple[Colour, ...] = (
-    (255, 204, 153),
-    (255, 178, 102),
-    (255, 224, 130),
-    (240, 140, 100),
-    (255, 170, 190),
-    (150, 90, 50),
-    (130, 220, 120),
-    (120, 200, 240),
-)
-_BRIGHTS: tuple[Colour, ...] = (
-    (230, 40, 50),
-    (250, 150, 20),
-    (255, 225, 40),
-    (50, 180, 70),
-    (20, 130, 220),
-    (120, 60, 190),
-    (240, 90, 170),
-    (20, 190, 190),
-    (245, 245, 240),
-)
-_INKS: tuple[Colour, ...] = ((10, 8, 12), (30, 10, 20), (10, 14, 44), (44, 20, 8))
+_SKINS = colours("#ffcc99 #ffb266 #ffe082 #f08c64 #ffaabe #965a32 #82dc78 #78c8f0")
+_BRIGHTS = colours("#e62832 #fa9614 #ffe128 #32b446 #1482dc #783cbe #f05aaa #14bebe #f5f5f0")
+_INKS = colours("#0a080c #1e0a14 #0a0e2c #2c1408")
 
 
 def render(face: FaceGeometry, rng: np.random.Generator) -> ByteArray:
     """Draw the face.
 
     Args:
-        face: where everything is.
+        face: the positions of all parts.
         rng: source of colours, patterns and line widths.
 
     Returns:
@@ -69,10 +50,7 @@ def render(face: FaceGeometry, rng: np.random.Generator) -> ByteArray:
     for side in (0, 1):
         if rng.random() < 0.3:
             cheek = 0.45 * face.landmarks[31 + 4 * side] + 0.55 * face.landmarks[3 + 10 * side]
-            canvas.paint(
-                canvas.shape(curves.ellipse(cheek, (0.13 * face.scale, 0.13 * face.scale))),
-                mix(skin, (255, 60, 70), 0.5),
-            )
+            canvas.fill(curves.circle(cheek, 0.13 * face.scale), mix(skin, (255, 60, 70), 0.5))
     pen.line(outline)
     _nose(pen, face, rng, skin)
     _eyes(pen, face, rng, skin)
@@ -91,7 +69,7 @@ class _Pen:
         self.canvas.paint(self.canvas.line([points], weight * self.width, closed=closed, minimum=0.75), self.ink)
 
     def shape(self, points: Points, colour: Colour, weight: float = 1.0) -> None:
-        self.canvas.paint(self.canvas.shape(points), colour)
+        self.canvas.fill(points, colour)
         self.line(points, weight, closed=True)
 
 
@@ -111,7 +89,7 @@ def _background(size: int, rng: np.random.Generator) -> Canvas:
     elif kind == 4:
         corners = size * (np.array([0.5, 0.5]) + 1.5 * _directions(24, float(rng.random())))
         for k in range(0, 24, 2):
-            canvas.paint(canvas.shape(np.stack([np.array([size / 2, size / 2]), corners[k], corners[k + 1]])), second)
+            canvas.fill(np.stack([np.array([size / 2, size / 2]), corners[k], corners[k + 1]]), second)
         return canvas
     else:
         return canvas
@@ -141,16 +119,14 @@ def _nose(pen: _Pen, face: FaceGeometry, rng: np.random.Generator, skin: Colour)
     tone = mix(skin, (255, 40, 40), 0.45 * float(rng.random()))
     wings = [curves.nose_wing(face, side) for side in (0, 1)]
     bulb = np.concatenate([wings[0], curves.nose_base(face)[1:-1], wings[1][::-1]])
-    pen.canvas.paint(pen.canvas.shape(bulb), tone)
+    pen.canvas.fill(bulb, tone)
     start = 0 if rng.random() < 0.5 else 8
     pen.line(curves.nose_bridge(face)[start:], 0.55)
     pen.line(bulb, 0.75)
     for side in (0, 1):
-        pen.canvas.paint(pen.canvas.shape(curves.nostril(face, side)), pen.ink)
+        pen.canvas.fill(curves.nostril(face, side), pen.ink)
     glint = 0.8 * landmarks[30] + 0.2 * landmarks[33]
-    pen.canvas.paint(
-        pen.canvas.shape(curves.ellipse(glint, (0.05 * face.scale, 0.04 * face.scale))), mix(tone, (255, 255, 255), 0.7)
-    )
+    pen.canvas.fill(curves.ellipse(glint, (0.05 * face.scale, 0.04 * face.scale)), mix(tone, (255, 255, 255), 0.7))
 
 
 def _eyes(pen: _Pen, face: FaceGeometry, rng: np.random.Generator, skin: Colour) -> None:
@@ -163,8 +139,8 @@ def _eyes(pen: _Pen, face: FaceGeometry, rng: np.random.Generator, skin: Colour)
         ball = canvas.shape(outline)
         canvas.paint(ball, white)
         centre, radius = face.irises[side], size * float(face.iris_radii[side])
-        canvas.paint(canvas.shape(curves.ellipse(centre, (radius, radius))).within(ball), iris)
-        canvas.paint(canvas.shape(curves.ellipse(centre, (share * radius, share * radius))).within(ball), pen.ink)
+        canvas.fill(curves.circle(centre, radius), iris, within=ball)
+        canvas.fill(curves.circle(centre, share * radius), pen.ink, within=ball)
         pen.line(outline, 0.6, closed=True)
         pen.line(curves.eye_lids(face, side)[0], 1.0)
 
@@ -178,7 +154,7 @@ def _mouth(pen: _Pen, face: FaceGeometry, rng: np.random.Generator, skin: Colour
     canvas.paint(gap, mix(pen.ink, (110, 0, 10), 0.4))
     half_open = 0.5 * (face.landmarks[66] - face.landmarks[62])
     if rng.random() < 0.7:
-        canvas.paint(canvas.shape(np.concatenate([top, (top + half_open)[::-1]])).within(gap), (255, 255, 250))
+        canvas.fill(np.concatenate([top, (top + half_open)[::-1]]), (255, 255, 250), within=gap)
     pen.line(np.concatenate([top, bottom]), 0.5, closed=True)
 
 
@@ -194,4 +170,4 @@ def _hair_and_brows(pen: _Pen, face: FaceGeometry, rng: np.random.Generator, hai
     for side in (0, 1):
         line = curves.brow(face, side)
         profile = np.sin(np.pi * np.linspace(0.1, 0.9, len(line))) ** 0.5 * thick
-        pen.canvas.paint(pen.canvas.shape(curves.ribbon(line, profile)), mix(hair, pen.ink, 0.75))
+        pen.canvas.fill(curves.ribbon(line, profile), mix(hair, pen.ink, 0.75))

@@ -14,7 +14,7 @@ _STEPS = 6
 
 @cache
 def _spline_matrix(count: int, closed: bool) -> Points:
-    """Rows that turn control points into points of the Catmull–Rom curve through them."""
+    """The matrix from control points to points of the Catmull–Rom curve through them."""
     segments = count if closed else count - 1
     matrix = np.zeros((segments * _STEPS + (0 if closed else 1), count))
     for segment in range(segments):
@@ -149,14 +149,14 @@ def long_hair(face: FaceGeometry, volume: float, length: float) -> Points:
     return smooth(np.concatenate([outer, ends, [left + 0.5 * length * chin - 0.5 * widen]]), closed=True)
 
 
-def neck(face: FaceGeometry, width: float, drop: float = 2.0) -> Points:
+def neck(face: FaceGeometry, width: float) -> Points:
     """Neck and shoulders below the chin; ``width`` is the neck's share of the jaw's width."""
     left, right, chin, brow_centre = (face.landmarks[i].astype(np.float64) for i in (4, 12, 8, 27))
     middle, half, down = (left + right) / 2, width * (right - left) / 2, chin - brow_centre
     down = np.array([0.35 * down[0], down[1]])
     foot = chin + 0.3 * down
-    points = [middle - half, foot - 1.05 * half, foot + 0.35 * down - 3.0 * half, foot + drop * down - 4.0 * half]
-    other = [foot + drop * down + 4.0 * half, foot + 0.35 * down + 3.0 * half, foot + 1.05 * half, middle + half]
+    points = [middle - half, foot - 1.05 * half, foot + 0.35 * down - 3.0 * half, foot + 2.0 * down - 4.0 * half]
+    other = [foot + 2.0 * down + 4.0 * half, foot + 0.35 * down + 3.0 * half, foot + 1.05 * half, middle + half]
     return np.stack([*points, *other])
 
 
@@ -168,6 +168,11 @@ def ellipse(
     axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     outline: Points = np.stack([radii[0] * np.cos(t), radii[1] * np.sin(t)], axis=1) @ axes + centre
     return outline
+
+
+def circle(centre: npt.NDArray[np.floating], radius: float) -> Points:
+    """The outline of a circle."""
+    return ellipse(centre, (radius, radius))
 
 
 def ribbon(line: Points, widths: npt.NDArray[np.floating]) -> Points:

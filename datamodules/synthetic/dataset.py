@@ -1,4 +1,4 @@
-"""Drawn faces as a data set: stand-ins that let every command run without a download, and test data for itself."""
+"""Drawn faces as a data set: they let every command run without a download, and stand in for each data set."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,15 @@ from datamodules.base import FaceDataModule
 from datamodules.faces import DataError, Face, FaceSet, FloatArray
 from datamodules.synthetic import DRAWING_VERSION, STYLES, Style, draw_face, face_geometry
 
-_SMALLEST = 48
-"""Pixels a side below which eyes and lips are no longer drawn legibly."""
+_SMALLEST: Final = 48
+"""Side of an image, in pixels, below which eyes and lips are not drawn legibly."""
 
 _CACHE_BYTES: Final = 256 * 2**20
-"""Size of a set of pictures up to which they are kept once drawn."""
+"""Size of a set's images up to which they are kept once drawn."""
 
 
 class SyntheticFaces(FaceSet):
-    """Faces of one style, drawn when asked for, with exact landmarks.
+    """Faces of one style with exact landmarks, drawn when asked for.
 
     Args:
         style: ``photo``, ``caricature`` or ``painting``.
@@ -41,22 +41,18 @@ class SyntheticFaces(FaceSet):
         difficulty: Sequence[float] | None = None,
     ) -> None:
         _check_drawing(style, seed, size)
-        if count < 0:
-            raise DataError(f"synthetic faces: found count={count}, expected 0 or more.")
-        for name, entries in (("subsets", subsets), ("difficulty", difficulty)):
-            if entries is not None and len(entries) != count:
-                raise DataError(
-                    f"synthetic faces: found {len(entries)} entries in {name}, expected one per face, {count}."
-                )
-        self.style, self.num_faces, self.seed, self.size = style, count, seed, size
-        self._groups = [tuple(entry) for entry in subsets] if subsets is not None else [()] * count
-        self._difficulty = [float(entry) for entry in difficulty] if difficulty is not None else [1.0] * count
+        _expect(count >= 0, f"count={count}", "0 or more")
+        self._subsets = [()] * count if subsets is None else [tuple(entry) for entry in subsets]
+        self._difficulty = [1.0] * count if difficulty is None else [float(entry) for entry in difficulty]
+        for name, entries in (("subsets", self._subsets), ("difficulty", self._difficulty)):
+            _expect(len(entries) == count, f"{len(entries)} entries in {name}", f"one per face, {count}")
+        self.style, self.seed, self.size = style, seed, size
         self._shapes: list[FloatArray] | None = None
         # Drawing a face takes ten times as long as reading one, so a set that fits in memory is drawn once.
         self._drawn: dict[int, Face] | None = {} if count * size * size * 3 <= _CACHE_BYTES else None
 
     def __len__(self) -> int:
-        return self.num_faces
+        return len(self._subsets)
 
     @property
     def has_landmarks(self) -> bool:
@@ -73,10 +69,10 @@ class SyntheticFaces(FaceSet):
     def _draw(self, index: int) -> Face:
         image, geometry = draw_face(self.style, self.seed, index, self.size, self._difficulty[index])
         path = f"synthetic/{self.style}/{self.seed}/{index}"
-        return Face(image, path, landmarks=geometry.landmarks, subsets=self._groups[index])
+        return Face(image, path, landmarks=geometry.landmarks, subsets=self._subsets[index])
 
     def subsets(self) -> list[tuple[str, ...]]:
-        return list(self._groups)
+        return list(self._subsets)
 
     def shapes(self) -> list[FloatArray]:
         if self._shapes is None:
@@ -89,13 +85,13 @@ class SyntheticFaces(FaceSet):
     def fingerprint(self) -> str:
         harder = sum(difficulty != 1.0 for difficulty in self._difficulty)
         return (
-            f"synthetic(style={self.style}, count={self.num_faces}, seed={self.seed}, size={self.size}, "
+            f"synthetic(style={self.style}, count={len(self)}, seed={self.seed}, size={self.size}, "
             f"harder={harder}x{max(self._difficulty, default=1.0):g}, drawing={DRAWING_VERSION})"
         )
 
 
 class SyntheticDataModule(FaceDataModule):
-    """Drawn training and test faces of one style, which can stand in for any data set under its subsets' names.
+    """Drawn training and test faces of one style, in the subsets of any data set that they stand in for.
 
     Training and test faces come from two series of one seed and never coincide, not even with those of another seed.
 
@@ -108,9 +104,8 @@ class SyntheticDataModule(FaceDataModule):
         size: side of the images in pixels.
         subsets: the share of the test faces, ``[from, to)``, that counts in each subset, e.g.
             ``{"300w_full": (0, 1), "300w_common": (0, 0.8), "300w_challenge": (0.8, 1)}``.
-        hard_from: the share of the test faces after which they are drawn ``difficulty`` times as varied in pose and
-            expression; 1 means none.
-        difficulty: that factor.
+        hard_from: the test faces from this share on vary more in pose and expression; 1 means none.
+        difficulty: by which factor they vary more.
 
     Raises:
         DataError: an argument is out of range, or the style is unknown.
@@ -132,15 +127,12 @@ class SyntheticDataModule(FaceDataModule):
     ) -> None:
         super().__init__()
         _check_drawing(style, seed, size)
-        for argument, count in (("train_count", train_count), ("test_count", test_count)):
-            if count < 1:
-                raise DataError(f"synthetic faces: found {argument}={count}, expected at least 1.")
-        if not 0.0 <= hard_from <= 1.0:
-            raise DataError(f"synthetic faces: found hard_from={hard_from}, expected a share between 0 and 1.")
-        if difficulty <= 0.0:
-            raise DataError(f"synthetic faces: found difficulty={difficulty}, expected a positive factor.")
+        _expect(train_count >= 1, f"train_count={train_count}", "at least 1")
+        _expect(test_count >= 1, f"test_count={test_count}", "at least 1")
+        _expect(0.0 <= hard_from <= 1.0, f"hard_from={hard_from}", "a share between 0 and 1")
+        _expect(difficulty > 0.0, f"difficulty={difficulty}", "a positive factor")
         self.style, self.train_count, self.test_count, self.seed, self.size = style, train_count, test_count, seed, size
-        self.subsets = _checked_figures({name: (0.0, 1.0)} if subsets is None else subsets, test_count)
+        self.subsets = _members({name: (0.0, 1.0)} if subsets is None else subsets, test_count)
         self.hard_from, self.difficulty = hard_from, difficulty
 
     def train_faces(self) -> SyntheticFaces:
@@ -164,32 +156,26 @@ class SyntheticDataModule(FaceDataModule):
         return self
 
 
-def _check_drawing(style: str, seed: int, size: int) -> None:
-    if style not in STYLES:
-        near = difflib.get_close_matches(str(style).lower(), STYLES, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"synthetic faces: found style {style!r}, expected one of {', '.join(STYLES)}.{hint}")
-    if seed < 0:
-        raise DataError(f"synthetic faces: found seed={seed}, expected 0 or more.")
-    if size < _SMALLEST:
-        raise DataError(f"synthetic faces: found size={size}, expected at least {_SMALLEST} pixels.")
-
-
-def _checked_figures(subsets: Mapping[str, tuple[float, float]], count: int) -> dict[str, range]:
-    """Each subset's test faces, by index."""
-    if not subsets:
-        raise DataError("synthetic faces: found no subsets, expected at least one, e.g. {'own': (0, 1)}.")
+def _members(subsets: Mapping[str, tuple[float, float]], count: int) -> dict[str, range]:
+    """The indices of each subset's test faces."""
+    _expect(bool(subsets), "no subsets", "at least one, e.g. {'own': (0, 1)}")
     members = {}
-    for name, share in subsets.items():
-        start, end = share
-        if not 0.0 <= start < end <= 1.0:
-            raise DataError(
-                f"synthetic faces: found the share {share} for subset {name!r}, expected 0 ≤ from < to ≤ 1."
-            )
+    for name, (start, end) in subsets.items():
+        _expect(0.0 <= start < end <= 1.0, f"the share ({start}, {end}) for subset {name!r}", "0 ≤ from < to ≤ 1")
         members[name] = range(round(start * count), round(end * count))
-        if not members[name]:
-            raise DataError(
-                f"synthetic faces: subset {name!r} has none of the {count} test faces (share {share}); "
-                "draw more with test_count, or widen its share."
-            )
+        remedy = "a larger test_count or a wider share"
+        _expect(len(members[name]) > 0, f"none of the {count} test faces in subset {name!r} ({start}, {end})", remedy)
     return members
+
+
+def _check_drawing(style: str, seed: int, size: int) -> None:
+    near = difflib.get_close_matches(str(style).lower(), STYLES, n=1, cutoff=0.4)
+    hint = f". Did you mean {near[0]!r}?" if near else ""
+    _expect(style in STYLES, f"style {style!r}", f"one of {', '.join(STYLES)}{hint}")
+    _expect(seed >= 0, f"seed={seed}", "0 or more")
+    _expect(size >= _SMALLEST, f"size={size}", f"at least {_SMALLEST} pixels")
+
+
+def _expect(condition: bool, found: str, expected: str) -> None:
+    if not condition:
+        raise DataError(f"synthetic faces: found {found}, expected {expected}")

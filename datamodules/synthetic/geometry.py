@@ -10,7 +10,7 @@ from datamodules.faces import FloatArray
 from datamodules.synthetic.anatomy import Expression, Head, Points, Proportions, build_head
 
 SUBPIXELS = 64
-"""Landmarks lie on a grid of 1/64 pixel, so that one machine's last rounding error cannot show on another."""
+"""Landmarks are rounded to 1/64 pixel, so that rounding errors do not differ between machines."""
 
 _SPREAD = {
     "face_width": 0.06,
@@ -43,9 +43,9 @@ class Variety:
 
     Attributes:
         amount: spread of all proportions, relative to people's.
-        picked: how many proportions are singled out and pushed far from the average, as a caricaturist does.
-        push: how far those are pushed, in people's standard deviations (smallest, largest).
-        bias: mean logarithm of proportions the style alters on purpose; each face has 0 to 1.4 times it.
+        picked: how many proportions are exaggerated, as a caricaturist does.
+        push: by how many of people's standard deviations they are (smallest, largest).
+        bias: mean logarithm of the proportions that the style alters; each face has 0 to 1.4 times it.
         pose: standard deviation of yaw, pitch and roll, in degrees.
         expression: strength of expressions, relative to people's.
         asymmetry: standard deviation of the logarithm of the ratio between the eyes' sizes.
@@ -66,7 +66,7 @@ class Variety:
 
 @dataclass
 class FaceGeometry:
-    """Where everything of one face is, in image pixels (zero-based, pixel centres at integers, y down).
+    """The positions of all parts of one face, in image pixels (zero-based, pixel centres at integers, y down).
 
     Attributes:
         size: side of the image.
@@ -103,9 +103,9 @@ def sample_geometry(variety: Variety, rng: np.random.Generator, size: int, diffi
     Returns:
         The geometry, all landmarks inside the image.
     """
-    who = _sample_proportions(variety, rng)
-    doing = _sample_expression(variety, rng, difficulty)
-    head = build_head(who, doing)
+    person = _sample_proportions(variety, rng)
+    expression = _sample_expression(variety, rng, difficulty)
+    head = build_head(person, expression)
     _bend(head, variety.bend * _bell(rng), variety.bend * _bell(rng))
     limits = (math.radians(32.0), math.radians(20.0), math.radians(35.0))
     yaw, pitch, roll = (
@@ -121,8 +121,8 @@ def sample_geometry(variety: Variety, rng: np.random.Generator, size: int, diffi
 def _bell(rng: np.random.Generator) -> float:
     """A bell-shaped variate of mean 0 and variance 1 within ±3.
 
-    A sum of uniforms rather than ``rng.normal``: its tails cannot spoil a face, and the bits behind uniforms are the
-    same in every numpy.
+    A sum of uniforms rather than ``rng.normal``: it has no outliers, and numpy keeps the stream of uniforms the same
+    from version to version.
     """
     return 2.0 * float(rng.random(3).sum() - 1.5)
 
@@ -189,9 +189,9 @@ def _turn(head: Head, yaw: float, pitch: float) -> None:
 
 
 def _slide_outward(outline: Points, inner: Points, margin: float = 0.07) -> None:
-    """Move an outline, in place, out to where a turned face's visible edge is, beyond the parts near its height.
+    """Move the outline of a turned face outward, in place, so that it passes the inner points at about its height.
 
-    The first half of the outline is its left side, the second half its right; its middle point stays.
+    The first half of the outline is its left side, the second half its right; its middle point is kept.
     """
     middle = len(outline) // 2
     for i in range(len(outline)):

@@ -9,7 +9,7 @@ import numpy as np
 from datamodules.faces import ByteArray
 from datamodules.synthetic import curves
 from datamodules.synthetic.anatomy import Points
-from datamodules.synthetic.canvas import Canvas, Colour, Mask, clouds, jitter, mix, pick
+from datamodules.synthetic.canvas import Canvas, Colour, Mask, clouds, colours, jitter, mix, pick
 from datamodules.synthetic.geometry import FaceGeometry, Variety
 
 VARIETY: Final = Variety(
@@ -35,7 +35,7 @@ VARIETY: Final = Variety(
 
 @dataclass(frozen=True)
 class _Palette:
-    """Pigments: skin in light and in shadow, lines, hair, lips, and the background's."""
+    """Colours of skin in light and in shadow, of lines, hair and lips, and of the background."""
 
     light: Colour
     shadow: Colour
@@ -45,58 +45,19 @@ class _Palette:
     ground: tuple[Colour, ...]
 
 
+def _palette(pigments: str, ground: str) -> _Palette:
+    light, shadow, ink, hair, lips = colours(pigments)
+    return _Palette(light, shadow, ink, hair, lips, colours(ground))
+
+
 _PALETTES: Final = (
-    _Palette(
-        (226, 200, 160), (120, 84, 50), (58, 34, 18), (84, 54, 30), (150, 100, 66), ((196, 168, 124), (160, 128, 84))
-    ),
-    _Palette(
-        (168, 196, 214),
-        (44, 78, 124),
-        (14, 26, 56),
-        (24, 40, 78),
-        (96, 110, 160),
-        ((36, 62, 104), (70, 104, 146), (24, 40, 76)),
-    ),
-    _Palette(
-        (250, 190, 90),
-        (30, 140, 110),
-        (110, 20, 60),
-        (60, 40, 140),
-        (224, 40, 50),
-        ((240, 110, 60), (60, 160, 190), (230, 200, 60)),
-    ),
-    _Palette(
-        (214, 186, 140),
-        (84, 66, 40),
-        (30, 22, 14),
-        (46, 32, 20),
-        (140, 66, 50),
-        ((40, 34, 22), (64, 52, 30), (26, 24, 18)),
-    ),
-    _Palette(
-        (206, 214, 170),
-        (90, 110, 96),
-        (40, 44, 50),
-        (110, 80, 50),
-        (160, 90, 90),
-        ((150, 170, 140), (190, 180, 130), (110, 130, 130)),
-    ),
-    _Palette(
-        (216, 212, 204),
-        (110, 108, 106),
-        (34, 34, 36),
-        (70, 68, 70),
-        (130, 126, 124),
-        ((176, 172, 166), (140, 138, 134)),
-    ),
-    _Palette(
-        (236, 170, 170),
-        (150, 60, 110),
-        (70, 20, 60),
-        (190, 90, 40),
-        (180, 30, 70),
-        ((170, 190, 110), (220, 160, 150), (110, 140, 170)),
-    ),
+    _palette("#e2c8a0 #785432 #3a2212 #54361e #966442", "#c4a87c #a08054"),
+    _palette("#a8c4d6 #2c4e7c #0e1a38 #18284e #606ea0", "#243e68 #466892 #18284c"),
+    _palette("#fabe5a #1e8c6e #6e143c #3c288c #e02832", "#f06e3c #3ca0be #e6c83c"),
+    _palette("#d6ba8c #544228 #1e160e #2e2014 #8c4232", "#282216 #40341e #1a1812"),
+    _palette("#ced6aa #5a6e60 #282c32 #6e5032 #a05a5a", "#96aa8c #beb482 #6e8282"),
+    _palette("#d8d4cc #6e6c6a #222224 #464446 #827e7c", "#b0aca6 #8c8a86"),
+    _palette("#ecaaaa #963c6e #46143c #be5a28 #b41e46", "#aabe6e #dca096 #6e8caa"),
 )
 
 
@@ -104,7 +65,7 @@ def render(face: FaceGeometry, rng: np.random.Generator) -> ByteArray:
     """Draw the face.
 
     Args:
-        face: where everything is.
+        face: the positions of all parts.
         rng: source of the palette, the light and the strokes.
 
     Returns:
@@ -130,15 +91,12 @@ def _underpainting(
     hair = jitter(rng, palette.hair, 12)
     if rng.random() < 0.5:
         length = 0.4 + 0.9 * float(rng.random())
-        canvas.paint(canvas.shape(curves.long_hair(face, 0.08 + 0.2 * float(rng.random()), length)), hair)
+        canvas.fill(curves.long_hair(face, 0.08 + 0.2 * float(rng.random()), length), hair)
     neck = curves.neck(face, 0.5)
-    canvas.paint(canvas.shape(neck), mix(skin, shade, 0.6))
-    canvas.paint(
-        canvas.shape(neck[2:6] + np.array([0.0, 0.15 * unit])),
-        jitter(rng, pick(rng, (*palette.ground, palette.ink)), 30),
-    )
+    canvas.fill(neck, mix(skin, shade, 0.6))
+    canvas.fill(neck[2:6] + np.array([0.0, 0.15 * unit]), jitter(rng, pick(rng, (*palette.ground, palette.ink)), 30))
     for side in (0, 1):
-        canvas.paint(canvas.shape(curves.smooth(face.ears[side], closed=True)), mix(skin, shade, 0.5))
+        canvas.fill(curves.smooth(face.ears[side], closed=True), mix(skin, shade, 0.5))
     outline = curves.head(face)
     head = canvas.shape(outline)
     canvas.paint(head, skin)
@@ -148,12 +106,12 @@ def _underpainting(
     for side in (0, 1):
         eye = landmarks[36 + 6 * side : 42 + 6 * side].mean(0)
         socket = curves.ellipse(0.7 * eye + 0.3 * landmarks[22 if side else 21], (0.28 * unit, 0.17 * unit), face.roll)
-        canvas.paint(canvas.shape(socket, 1.0).within(head), mix(skin, shade, 0.6), 0.8)
+        canvas.fill(socket, mix(skin, shade, 0.6), 0.8, feather=1.0, within=head)
     dark_side = np.concatenate([landmarks[27:31], landmarks[[31 if light[0] > 0 else 35]]])
-    canvas.paint(canvas.shape(dark_side, 0.5), shade, 0.9)
+    canvas.fill(dark_side, shade, 0.9, feather=0.5)
     if rng.random() < 0.85:
         cap = curves.hair_cap(face, 0.45 + 0.35 * float(rng.random()), 0.05 + 0.25 * float(rng.random()))
-        canvas.paint(canvas.shape(cap), hair)
+        canvas.fill(cap, hair)
     return shadow
 
 
@@ -184,7 +142,7 @@ def _hatch(canvas: Canvas, face: FaceGeometry, rng: np.random.Generator, shadow:
     offsets = np.arange(-0.75 * size, 0.75 * size, (0.02 + 0.015 * float(rng.random())) * size)
     middle = np.array([size / 2, size / 2]) + offsets[:, None] * across
     lines = [np.stack([m - size * along, m + size * along]) for m in middle]
-    canvas.paint(canvas.line(lines, 0.005 * size).within(shadow), ink, 0.7)
+    canvas.stroke(lines, 0.005 * size, ink, 0.7, within=shadow)
 
 
 def _features(canvas: Canvas, face: FaceGeometry, rng: np.random.Generator, palette: _Palette) -> None:
@@ -197,11 +155,11 @@ def _features(canvas: Canvas, face: FaceGeometry, rng: np.random.Generator, pale
         ball = canvas.shape(curves.eye(face, side))
         canvas.paint(ball, mix(palette.light, (255, 255, 255), 0.35))
         radius = 0.9 * float(face.iris_radii[side])
-        canvas.paint(canvas.shape(curves.ellipse(face.irises[side], (radius, radius))).within(ball), iris)
+        canvas.fill(curves.circle(face.irises[side], radius), iris, within=ball)
     above, below = curves.outer_lips(face)
     top, bottom = curves.inner_lips(face)
-    canvas.paint(canvas.shape(np.concatenate([above, below])), jitter(rng, palette.lips, 14), 0.9)
-    canvas.paint(canvas.shape(np.concatenate([top, bottom])), mix(palette.ink, palette.lips, 0.25))
+    canvas.fill(np.concatenate([above, below]), jitter(rng, palette.lips, 14), 0.9)
+    canvas.fill(np.concatenate([top, bottom]), mix(palette.ink, palette.lips, 0.25))
     nose = curves.nose_bridge(face)
     for line, weight in (
         (lids[0][0], 1.1), (lids[1][0], 1.1), (lids[0][1], 0.5), (lids[1][1], 0.5),
@@ -210,12 +168,14 @@ def _features(canvas: Canvas, face: FaceGeometry, rng: np.random.Generator, pale
         (top, 0.8), (above, 0.35), (below, 0.5), (curves.jaw(face), 0.8),
     ):  # fmt: skip
         profile = (0.45 + 0.55 * np.sin(np.pi * np.linspace(0, 1, len(line)))) * weight * width
-        canvas.paint(canvas.shape(curves.ribbon(line, np.maximum(profile, 0.6))), palette.ink, 0.85)
+        canvas.fill(curves.ribbon(line, np.maximum(profile, 0.6)), palette.ink, 0.85)
     if rng.random() < 0.5:
-        canvas.paint(
-            canvas.line([nose + np.array([0.04 * unit, 0.0])], 0.04 * unit, 0.6),
+        canvas.stroke(
+            [nose + np.array([0.04 * unit, 0.0])],
+            0.04 * unit,
             mix(palette.light, (255, 255, 255), 0.4),
             0.7,
+            feather=0.6,
         )
 
 

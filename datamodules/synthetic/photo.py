@@ -7,44 +7,29 @@ import numpy as np
 
 from datamodules.faces import ByteArray
 from datamodules.synthetic import curves
-from datamodules.synthetic.canvas import Canvas, Colour, Mask, blur, clouds, jitter, mix, pick
+from datamodules.synthetic.canvas import Canvas, Colour, Mask, blur, clouds, colours, jitter, mix, pick
 from datamodules.synthetic.geometry import FaceGeometry, Variety
 
 VARIETY: Final = Variety()
 
-_SKINS: tuple[Colour, ...] = (
-    (244, 212, 190),
-    (232, 190, 160),
-    (214, 166, 132),
-    (182, 130, 96),
-    (136, 92, 66),
-    (92, 60, 44),
+_SKINS = colours("#f4d4be #e8bea0 #d6a684 #b68260 #885c42 #5c3c2c")
+_HAIRS = colours("#181414 #302018 #543822 #825c34 #be9c64 #969492 #6e341c")
+_IRISES = colours("#462c1a #5c4224 #546e84 #5a7050 #30221c")
+_SCENES = (
+    colours("#546e46 #829664 #32462e #b0c4c8"),
+    colours("#c4ced8 #96aabe #e2e2de"),
+    colours("#786454 #463a32 #aa967e #282424"),
+    colours("#3c404a #646870 #22242c #96826e"),
+    colours("#cec4b4 #e6e2da #aaa096"),
 )
-_HAIRS: tuple[Colour, ...] = (
-    (24, 20, 20),
-    (48, 32, 24),
-    (84, 56, 34),
-    (130, 92, 52),
-    (190, 156, 100),
-    (150, 148, 146),
-    (110, 52, 28),
-)
-_IRISES: tuple[Colour, ...] = ((70, 44, 26), (92, 66, 36), (84, 110, 132), (90, 112, 80), (48, 34, 28))
-_SCENES: tuple[tuple[Colour, ...], ...] = (
-    ((84, 110, 70), (130, 150, 100), (50, 70, 46), (176, 196, 200)),
-    ((196, 206, 216), (150, 170, 190), (226, 226, 222)),
-    ((120, 100, 84), (70, 58, 50), (170, 150, 126), (40, 36, 36)),
-    ((60, 64, 74), (100, 104, 112), (34, 36, 44), (150, 130, 110)),
-    ((206, 196, 180), (230, 226, 218), (170, 160, 150)),
-)
-_CLOTHES: tuple[Colour, ...] = ((40, 44, 56), (120, 40, 44), (210, 208, 204), (60, 84, 110), (90, 90, 80), (30, 60, 50))
+_CLOTHES = colours("#282c38 #78282c #d2d0cc #3c546e #5a5a50 #1e3c32")
 
 
 def render(face: FaceGeometry, rng: np.random.Generator) -> ByteArray:
     """Draw the face.
 
     Args:
-        face: where everything is.
+        face: the positions of all parts.
         rng: source of colours, light and hair.
 
     Returns:
@@ -83,20 +68,17 @@ def _behind(canvas: Canvas, face: FaceGeometry, rng: np.random.Generator, skin: 
     """Long hair, shoulders, neck and ears."""
     if rng.random() < 0.4:
         length = 0.5 + float(rng.random())
-        canvas.paint(
-            canvas.shape(curves.long_hair(face, 0.1 + 0.15 * float(rng.random()), length), 1.0),
-            mix(hair, (0, 0, 0), 0.3),
+        canvas.fill(
+            curves.long_hair(face, 0.1 + 0.15 * float(rng.random()), length), mix(hair, (0, 0, 0), 0.3), feather=1.0
         )
     neck = curves.neck(face, 0.85)
-    canvas.paint(canvas.shape(neck, 0.8), mix(skin, (40, 16, 10), 0.38))
+    canvas.fill(neck, mix(skin, (40, 16, 10), 0.38), feather=0.8)
     clothes = canvas.shape(neck[2:6] + np.array([0.0, 0.02 * face.scale]), 0.8)
     canvas.paint(clothes, jitter(rng, pick(rng, _CLOTHES), 16))
     for side in (0, 1):
         ear = curves.smooth(face.ears[side], closed=True)
-        canvas.paint(canvas.shape(ear, 0.5), mix(skin, (90, 30, 20), 0.22))
-        canvas.paint(
-            canvas.shape(0.55 * ear + 0.45 * ear.mean(0), 0.05 * face.scale), mix(skin, (60, 20, 14), 0.45), 0.6
-        )
+        canvas.fill(ear, mix(skin, (90, 30, 20), 0.22), feather=0.5)
+        canvas.fill(0.55 * ear + 0.45 * ear.mean(0), mix(skin, (60, 20, 14), 0.45), 0.6, feather=0.05 * face.scale)
 
 
 def _shade_head(
@@ -112,28 +94,26 @@ def _shade_head(
     for side in (0, 1):
         eye = landmarks[36 + 6 * side : 42 + 6 * side].mean(0)
         cheek = 0.5 * eye + 0.5 * landmarks[54 if side else 48] + 0.12 * (landmarks[14 if side else 2] - landmarks[33])
-        canvas.paint(
-            canvas.shape(curves.ellipse(cheek, (0.2 * unit, 0.17 * unit)), 0.1 * unit).within(head),
+        canvas.fill(
+            curves.ellipse(cheek, (0.2 * unit, 0.17 * unit)),
             mix(skin, (214, 84, 70), 0.5),
             0.3,
+            feather=0.1 * unit,
+            within=head,
         )
         glow = cheek + 0.1 * unit * light
-        canvas.paint(
-            canvas.shape(curves.ellipse(glow, (0.13 * unit, 0.1 * unit)), 0.08 * unit).within(head), bright, 0.35
-        )
+        canvas.fill(curves.ellipse(glow, (0.13 * unit, 0.1 * unit)), bright, 0.35, feather=0.08 * unit, within=head)
         socket = curves.ellipse(
             0.75 * eye + 0.25 * landmarks[22 if side else 21], (0.26 * unit, 0.14 * unit), face.roll
         )
-        canvas.paint(canvas.shape(socket, 0.07 * unit).within(head), dark, 0.32)
+        canvas.fill(socket, dark, 0.32, feather=0.07 * unit, within=head)
     forehead = 0.6 * landmarks[[21, 22]].mean(0) + 0.4 * face.cranium[5] + 0.15 * unit * light
-    canvas.paint(
-        canvas.shape(curves.ellipse(forehead, (0.35 * unit, 0.16 * unit)), 0.12 * unit).within(head), bright, 0.4
-    )
+    canvas.fill(curves.ellipse(forehead, (0.35 * unit, 0.16 * unit)), bright, 0.4, feather=0.12 * unit, within=head)
 
 
 def _beard(canvas: Canvas, face: FaceGeometry, head: Mask, hair: Colour, opacity: float) -> None:
     lower = np.concatenate([face.landmarks[2:15], face.landmarks[[54, 33, 48]]])
-    canvas.paint(canvas.shape(curves.smooth(lower, closed=True), 0.07 * face.scale).within(head), hair, opacity)
+    canvas.fill(curves.smooth(lower, closed=True), hair, opacity, feather=0.07 * face.scale, within=head)
 
 
 def _nose(canvas: Canvas, face: FaceGeometry, light: np.ndarray, strength: float, skin: Colour) -> None:
@@ -141,15 +121,15 @@ def _nose(canvas: Canvas, face: FaceGeometry, light: np.ndarray, strength: float
     dark, bright = mix(skin, (40, 14, 10), 0.65), _lit(skin)
     away = 1 if light[0] < 0 else 0
     side = np.concatenate([landmarks[27:31], landmarks[[35 if away else 31]], landmarks[[42 if away else 39]]])
-    canvas.paint(canvas.shape(side, 0.05 * unit), dark, 0.25 + 0.4 * strength)
+    canvas.fill(side, dark, 0.25 + 0.4 * strength, feather=0.05 * unit)
     below = np.concatenate([landmarks[31:36], landmarks[31:36][::-1] + 0.12 * (landmarks[51] - landmarks[33])])
-    canvas.paint(canvas.shape(below, 0.03 * unit), dark, 0.6)
-    canvas.paint(canvas.line([curves.nose_bridge(face)], 0.07 * unit, 0.035 * unit), bright, 0.6)
-    canvas.paint(canvas.shape(curves.ellipse(landmarks[30], (0.07 * unit, 0.06 * unit)), 0.03 * unit), bright, 0.75)
-    canvas.paint(canvas.line([curves.nose_wing(face, s) for s in (0, 1)], 0.025 * unit, 0.4), dark, 0.65)
-    canvas.paint(canvas.line([curves.nose_base(face)], 0.03 * unit, 0.4), dark, 0.6)
+    canvas.fill(below, dark, 0.6, feather=0.03 * unit)
+    canvas.stroke([curves.nose_bridge(face)], 0.07 * unit, bright, 0.6, feather=0.035 * unit)
+    canvas.fill(curves.ellipse(landmarks[30], (0.07 * unit, 0.06 * unit)), bright, 0.75, feather=0.03 * unit)
+    canvas.stroke([curves.nose_wing(face, s) for s in (0, 1)], 0.025 * unit, dark, 0.65, feather=0.4)
+    canvas.stroke([curves.nose_base(face)], 0.03 * unit, dark, 0.6, feather=0.4)
     for s in (0, 1):
-        canvas.paint(canvas.shape(curves.nostril(face, s), 0.4), mix(dark, (20, 6, 4), 0.7), 0.9)
+        canvas.fill(curves.nostril(face, s), mix(dark, (20, 6, 4), 0.7), 0.9, feather=0.4)
 
 
 def _eye(canvas: Canvas, face: FaceGeometry, side: int, skin: Colour, iris: Colour) -> None:
@@ -158,25 +138,25 @@ def _eye(canvas: Canvas, face: FaceGeometry, side: int, skin: Colour, iris: Colo
     white = canvas.shape(outline)
     canvas.paint(white, (232, 226, 222))
     centre, radius = face.irises[side], float(face.iris_radii[side])
-    canvas.paint(canvas.shape(curves.ellipse(centre, (radius, radius))).within(white), mix(iris, (0, 0, 0), 0.35))
-    canvas.paint(canvas.shape(curves.ellipse(centre, (0.8 * radius, 0.8 * radius))).within(white), iris)
-    canvas.paint(canvas.shape(curves.ellipse(centre, (0.5 * radius, 0.5 * radius))).within(white), (12, 8, 8))
+    canvas.fill(curves.circle(centre, radius), mix(iris, (0, 0, 0), 0.35), within=white)
+    canvas.fill(curves.circle(centre, 0.8 * radius), iris, within=white)
+    canvas.fill(curves.circle(centre, 0.5 * radius), (12, 8, 8), within=white)
     glint = centre + np.array([-0.3, -0.35]) * radius
-    canvas.paint(canvas.shape(curves.ellipse(glint, (0.2 * radius, 0.2 * radius))).within(white), (255, 255, 255), 0.9)
-    canvas.paint(
-        canvas.line([upper + np.array([0.0, 0.03 * unit])], 0.05 * unit, 0.02 * unit).within(white), (30, 20, 18), 0.5
+    canvas.fill(curves.circle(glint, 0.2 * radius), (255, 255, 255), 0.9, within=white)
+    canvas.stroke(
+        [upper + np.array([0.0, 0.03 * unit])], 0.05 * unit, (30, 20, 18), 0.5, feather=0.02 * unit, within=white
     )
-    canvas.paint(canvas.line([upper], 0.03 * unit), (28, 18, 16), 0.9)
-    canvas.paint(canvas.line([lower], 0.014 * unit), mix(skin, (50, 16, 12), 0.7), 0.8)
+    canvas.stroke([upper], 0.03 * unit, (28, 18, 16), 0.9)
+    canvas.stroke([lower], 0.014 * unit, mix(skin, (50, 16, 12), 0.7), 0.8)
     crease = upper + 0.3 * (face.landmarks[24 if side else 19] - face.landmarks[37 + 6 * side])
-    canvas.paint(canvas.line([crease], 0.014 * unit, 0.5), mix(skin, (50, 20, 14), 0.6), 0.6)
+    canvas.stroke([crease], 0.014 * unit, mix(skin, (50, 20, 14), 0.6), 0.6, feather=0.5)
 
 
 def _brow(canvas: Canvas, face: FaceGeometry, side: int, colour: Colour, rng: np.random.Generator) -> None:
     line = curves.brow(face, side)
     thick = (0.05 + 0.05 * float(rng.random())) * face.scale
     profile = np.sin(np.pi * np.linspace(0.08, 0.92, len(line))) ** 0.6 * thick
-    canvas.paint(canvas.shape(curves.ribbon(line, profile), 0.5), colour, 0.9)
+    canvas.fill(curves.ribbon(line, profile), colour, 0.9, feather=0.5)
 
 
 def _mouth(canvas: Canvas, face: FaceGeometry, skin: Colour, rng: np.random.Generator) -> None:
@@ -185,21 +165,22 @@ def _mouth(canvas: Canvas, face: FaceGeometry, skin: Colour, rng: np.random.Gene
     whole = canvas.shape(np.concatenate([above, below]), 0.35)
     gap = canvas.shape(np.concatenate([top, bottom]))
     canvas.paint(whole, lips)
-    canvas.paint(canvas.shape(np.concatenate([above, top[::-1]]), 0.3).within(whole), mix(lips, (40, 8, 10), 0.25))
+    canvas.fill(np.concatenate([above, top[::-1]]), mix(lips, (40, 8, 10), 0.25), feather=0.3, within=whole)
     shine = 0.5 * below[6:-6] + 0.5 * bottom[::-1][np.linspace(0, len(bottom) - 1, len(below) - 12).astype(int)][::-1]
-    canvas.paint(canvas.line([shine], 0.03 * unit, 0.025 * unit).within(whole), (255, 232, 226), 0.4)
+    canvas.stroke([shine], 0.03 * unit, (255, 232, 226), 0.4, feather=0.025 * unit, within=whole)
     canvas.paint(gap, (52, 14, 16))
     half_open = 0.5 * (face.landmarks[66] - face.landmarks[62])
     if rng.random() < 0.7 and float(np.linalg.norm(half_open)) > 0.03 * unit:
-        canvas.paint(canvas.shape(np.concatenate([top, (top + 0.7 * half_open)[::-1]])).within(gap), (226, 220, 208))
+        canvas.fill(np.concatenate([top, (top + 0.7 * half_open)[::-1]]), (226, 220, 208), within=gap)
     tongue = curves.ellipse(face.landmarks[66], (0.17 * unit, 0.55 * float(np.linalg.norm(half_open))), face.roll)
-    canvas.paint(canvas.shape(tongue, 0.5).within(gap), (168, 72, 72), 0.8)
-    canvas.paint(canvas.line([top], 0.02 * unit), (60, 16, 18), 0.8)
+    canvas.fill(tongue, (168, 72, 72), 0.8, feather=0.5, within=gap)
+    canvas.stroke([top], 0.02 * unit, (60, 16, 18), 0.8)
     chin_fold = 0.6 * face.landmarks[57] + 0.4 * face.landmarks[8]
-    canvas.paint(
-        canvas.shape(curves.ellipse(chin_fold, (0.2 * unit, 0.03 * unit), face.roll), 0.03 * unit),
+    canvas.fill(
+        curves.ellipse(chin_fold, (0.2 * unit, 0.03 * unit), face.roll),
         mix(skin, (50, 20, 14), 0.6),
         0.4,
+        feather=0.03 * unit,
     )
 
 
@@ -214,8 +195,8 @@ def _front_hair(canvas: Canvas, face: FaceGeometry, rng: np.random.Generator, ha
     starts = (rng.random(36) * (half - 1)).astype(int)
     ends = np.clip(starts + ((rng.random(36) - 0.5) * 6).astype(int), 0, half - 1)
     strands = [np.stack([inner[min(a, len(inner) - 1)], outer[b]]) for a, b in zip(starts, ends, strict=True)]
-    canvas.paint(canvas.line(strands[:18], 0.02 * face.scale, 0.5).within(mask), mix(hair, (255, 240, 210), 0.35), 0.5)
-    canvas.paint(canvas.line(strands[18:], 0.025 * face.scale, 0.5).within(mask), mix(hair, (0, 0, 0), 0.6), 0.5)
+    canvas.stroke(strands[:18], 0.02 * face.scale, mix(hair, (255, 240, 210), 0.35), 0.5, feather=0.5, within=mask)
+    canvas.stroke(strands[18:], 0.025 * face.scale, mix(hair, (0, 0, 0), 0.6), 0.5, feather=0.5, within=mask)
     lit = canvas.shape(cap + 0.25 * face.scale * light, 0.12 * face.scale)
     canvas.paint(mask.without(lit), mix(hair, (0, 0, 0), 0.7), 0.5)
 

@@ -1,1 +1,1 @@
-"""What makes photos look or bend like drawings, with exact labels."""
+"""What changes photos: geometry and look of drawings, and strong views; labels move with the pixels."""

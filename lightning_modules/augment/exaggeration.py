@@ -1,7 +1,7 @@
-"""Labelled photos in the shape of stylised faces: the warper's own output as training data.
+"""Labelled photos warped to the shapes of stylised faces, and beyond.
 
-A photo warped so that its landmarks come to lie on a given shape has exact labels, whatever the shape is worth. So
-wrong pseudo landmarks cost nothing here: they only choose which shapes are practised.
+A photo warped so that its landmarks lie on a given shape has that shape as exact labels, even where the shape comes
+from wrong pseudo landmarks.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules.ibug68 import PARTS
 from lightning_modules.warping.fields.spline import PolyharmonicSpline
-from lightning_modules.warping.shapes import align
+from lightning_modules.warping.procrustes import align
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Exaggeration:
         Args:
             photos: shape ``(B, 3, S, S)``.
             landmarks: theirs, crop coordinates, shape ``(B, 68, 2)``.
-            shapes: where the landmarks shall lie, shape ``(B, 68, 2)``.
+            shapes: where the landmarks are to lie, crop coordinates, shape ``(B, 68, 2)``.
 
         Returns:
             Shape ``(B, 3, S, S)``.
@@ -121,7 +121,7 @@ _MOUTH = [*PARTS["outer_lips"], *PARTS["inner_lips"]]
 _BOTH_EYES = [*PARTS["left_eye"], *PARTS["right_eye"]]
 _LEFT_EYE, _RIGHT_EYE = [*PARTS["left_eye"]], [*PARTS["right_eye"]]
 _MOVED_PARTS = (_BOTH_BROWS, _BOTH_EYES, _NOSE, _MOUTH, list(range(4, 13)))
-"""Brows and eyes move in pairs, and the jaw's lower half as one, so that faces stay faces."""
+"""Parts that move as one: both brows, both eyes, nose, mouth, and the lower half of the jaw."""
 
 
 def _uniform(bounds: tuple[float, float], like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
-"""Photos made to look like drawings: brush strokes, flat colours, ink, pencil, another picture's colours.
+"""Filters that make photos look like drawings: brush strokes, flat colours, ink, pencil, another picture's colours.
 
-Every filter takes RGB in [0, 1] of shape ``(B, 3, S, S)`` and returns the same; nothing moves, so labels stay exact.
+They take RGB in [0, 1] of shape ``(B, 3, S, S)`` and, but for :func:`ink_lines`, return the same. No pixel moves, so
+labels stay exact.
 """
 
 import math
@@ -13,14 +14,14 @@ from torch import Tensor
 
 
 def brush(images: Tensor, radius: int) -> Tensor:
-    """Strokes: each pixel takes the mean colour of whichever surrounding squares are most uniform.
+    """Brush strokes: each pixel takes the mean colour of the most uniform of the four squares it is a corner of.
 
     Args:
         images: RGB in [0, 1], shape ``(B, 3, S, S)``.
         radius: of the strokes, in pixels; 0 changes nothing.
 
     Source: the filter of Kuwahara et al. 1976 on four squares, weighted softly by their variance as in Papari, Petkov,
-    Campisi 2007 instead of taking the least alone, which makes borders of strokes flicker.
+    Campisi 2007: taking only the least variance makes the borders of strokes noisy.
     """
     padded = F.pad(images, [radius] * 4, mode="replicate")
     mean = F.avg_pool2d(padded, radius + 1, 1)
@@ -42,7 +43,7 @@ def flatten_colours(images: Tensor, levels: int) -> Tensor:
 
 
 def ink_lines(images: Tensor, width: float, darkness: float = 0.97, softness: float = 60.0) -> Tensor:
-    """Lines that an inker would draw: 1 is paper and 0 is ink, shape ``(B, 1, S, S)``.
+    """Ink lines along dark edges: 1 is paper and 0 is ink, shape ``(B, 1, S, S)``.
 
     Args:
         images: RGB in [0, 1], shape ``(B, 3, S, S)``.
@@ -68,7 +69,7 @@ def pencil(images: Tensor, width: float) -> Tensor:
     """
     grey: Tensor = rgb_to_grayscale(images)
     sketch = (grey / blur(grey, width).clamp_min(0.02)).clamp(0, 1)
-    # Squared, as pencils are darker than the ratio alone; some of the photo's own shading stays.
+    # Squared: pencil lines are darker than the ratio alone. A quarter of the photo's own shading is kept.
     return (sketch.square() * (0.75 + 0.25 * grey)).expand_as(images)
 
 
@@ -95,7 +96,7 @@ def match_colours(images: Tensor, reference: Tensor) -> Tensor:
     ours, theirs = _opponent(images), _opponent(reference)
     spread, wanted = (x.std((-2, -1), keepdim=True) for x in (ours, theirs))
     centre, goal = (x.mean((-2, -1), keepdim=True) for x in (ours, theirs))
-    # At most three times the contrast: what is nearly one colour would show its noise.
+    # At most three times the contrast, or an image of nearly one colour would show its noise.
     matched = (ours - centre) * (wanted / spread.clamp_min(1e-3)).clamp_max(3.0) + goal
     return torch.einsum("ij,bjhw->bihw", _OPPONENT.to(images).T, matched).clamp(0, 1)
 

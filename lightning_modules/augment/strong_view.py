@@ -1,4 +1,4 @@
-"""A face seen under hard conditions: turned, bent, recoloured, blurred, partly covered; landmarks move with it."""
+"""Random views of a face: turned, bent, recoloured, blurred, partly covered; landmarks move with the pixels."""
 
 import kornia.augmentation as K
 import torch
@@ -48,7 +48,7 @@ class StrongView:
 
         Args:
             images: RGB in [0, 1], shape ``(B, 3, S, S)``.
-            landmarks: what is known of their landmarks, crop coordinates, shape ``(B, 68, 2)``.
+            landmarks: theirs, known or estimated, crop coordinates, shape ``(B, 68, 2)``.
 
         Returns:
             The views, RGB in [0, 1], and where those landmarks lie in them; without gradient.
@@ -74,4 +74,4 @@ class StrongView:
 
 
 _NODES = 4
-"""Nodes of the bend along either axis: enough to move a mouth against the eyes, too few to break one."""
+"""Nodes of the bend along either axis: so few that parts of a face are shifted but not distorted."""

@@ -1,4 +1,4 @@
-"""Labelled photos made into something like caricatures: exaggerated geometry, and a drawing's look."""
+"""Labelled photos made to resemble caricatures: exaggerated geometry, and a drawing's look."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from datamodules.faces import FaceBatch
 from lightning_modules.augment.amplitude import swap_amplitude
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.augment.painterly import brush, clarity, flatten_colours, ink_lines, match_colours, pencil
-from lightning_modules.landmarkers.base import Landmarker, evaluating
+from lightning_modules.augment.selection import change_selected, require_share, select
 
 Range = tuple[float, float]
 
@@ -19,16 +19,15 @@ Range = tuple[float, float]
 class Look:
     """How photos are made to look drawn. All draws come from torch's global generator.
 
-    A photo first gains local contrast, then is drawn in one medium at most, then takes colours of the paired stylised
-    face. Each of the shares is a probability per photo; sizes are drawn uniformly once a batch, as shares of the crop's
-    side.
+    A photo gains local contrast, then is drawn in at most one medium, then takes colours of the paired stylised face.
+    Probabilities are per photo; sizes are drawn uniformly once a batch, as shares of the crop's side.
 
     Args:
         clarity: probability of exaggerated local contrast.
         painting: probability of brush strokes.
         poster: probability of brush strokes in a few flat colours.
         cartoon: probability of brush strokes with ink lines.
-        ink: probability of ink lines on paper and nothing else.
+        ink: probability of ink lines on white paper.
         pencil: probability of a pencil sketch.
         colours: probability of taking mean and spread of the stylised face's colours.
         amplitude: probability of taking its low-frequency amplitudes.
@@ -55,18 +54,15 @@ class Look:
     beta: Range = (0.01, 0.05)
 
     def __post_init__(self) -> None:
-        media = (self.painting, self.poster, self.cartoon, self.ink, self.pencil)
-        for value in (*media, self.clarity, self.colours, self.amplitude):
-            if not 0 <= value <= 1:
-                raise ValueError(f"a probability of the look is {value}; expected one in [0, 1].")
-        if sum(media) > 1 + 1e-9:
-            raise ValueError(
-                f"painting, poster, cartoon, ink and pencil add up to {sum(media):g}; a photo is drawn in one of them, "
-                "so at most 1."
-            )
+        media = ("painting", "poster", "cartoon", "ink", "pencil")
+        total = sum(require_share(name, getattr(self, name)) for name in media)
+        for name in ("clarity", "colours", "amplitude"):
+            require_share(name, getattr(self, name))
+        if total > 1 + 1e-9:
+            raise ValueError(f"{', '.join(media)} add up to {total:g}; expected at most 1: a photo is drawn in one.")
 
     def __call__(self, photos: Tensor, drawings: Tensor) -> Tensor:
-        """Change photos in place of nothing else: no pixel moves.
+        """Change how photos look; no pixel moves.
 
         Args:
             photos: RGB in [0, 1], shape ``(B, 3, S, S)``.
@@ -79,12 +75,12 @@ class Look:
             images, drawings = photos.float().clamp(0, 1), drawings.float()
             count, side = len(images), images.shape[-1]
             reach, strength = side * _drawn((0.02, 0.06)), _drawn((0.3, 1.2))
-            images = _where(_chosen(self.clarity, count), images, lambda x: clarity(x, reach, strength))
+            images = change_selected(select(self.clarity, count), images, lambda x: clarity(x, reach, strength))
             images = self._draw_in_media(images)
-            taken = _chosen(self.colours, count)
-            images = _where(taken, images, lambda x: match_colours(x, drawings[taken]))
-            swapped, beta = _chosen(self.amplitude, count), _drawn(self.beta)
-            images = _where(swapped, images, lambda x: swap_amplitude(x, drawings[swapped], beta).clamp(0, 1))
+            taken = select(self.colours, count)
+            images = change_selected(taken, images, lambda x: match_colours(x, drawings[taken]))
+            swapped, beta = select(self.amplitude, count), _drawn(self.beta)
+            images = change_selected(swapped, images, lambda x: swap_amplitude(x, drawings[swapped], beta).clamp(0, 1))
             return images.to(photos.dtype)
 
     def _draw_in_media(self, images: Tensor) -> Tensor:
@@ -100,19 +96,19 @@ class Look:
         ]
         place, low = torch.rand(len(images)), 0.0
         for share, medium in media:
-            images = _where((low <= place) & (place < low + share), images, medium)
+            images = change_selected((low <= place) & (place < low + share), images, medium)
             low += share
         return images
 
 
 @dataclass(frozen=True)
 class Stylization:
-    """Geometry first, then the look: lines and strokes stay as sharp as they are drawn.
+    """Exaggerated geometry, then the look, so that lines and strokes are not blurred by resampling.
 
     Args:
         exaggeration: how photos are warped; None leaves their geometry.
         look: how photos are made to look drawn; None leaves their pixels.
-        share: of each batch's photos. The others stay as they are: photos are still to be understood as well.
+        share: probability that a photo is stylised; the others stay as they are, so that photos are learned too.
 
     Raises:
         ValueError: the share is out of [0, 1].
@@ -123,8 +119,7 @@ class Stylization:
     share: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"the share of photos to stylise is {self.share}; expected one in [0, 1].")
+        require_share("the share of photos to stylise", self.share)
 
     def __call__(self, photos: FaceBatch, drawings: Tensor, shapes: Tensor, mean_face: Tensor) -> FaceBatch:
         """Stylise labelled photos; their labels go where their pixels go.
@@ -132,52 +127,26 @@ class Stylization:
         Args:
             photos: labelled crops.
             drawings: a stylised face for each, RGB in [0, 1], shape ``(B, 3, S, S)``.
-            shapes: landmarks of those, as far as they are known, crop coordinates, shape ``(B, 68, 2)``. Wrong ones
-                cost nothing: they only choose which shapes are practised.
-            mean_face: of the source, shape ``(68, 2)``.
+            shapes: landmarks of those, crop coordinates, shape ``(B, 68, 2)``. They may be estimates: they only decide
+                which shapes the photos take, and the labels stay exact.
+            mean_face: of the source, crop coordinates, shape ``(68, 2)``.
 
         Returns:
-            A new batch, whose ``matrices`` and the rest are the photos'; the photos themselves if nothing is asked for.
+            A new batch without gradient; ``matrices`` and the rest are the photos'.
         """
         assert photos.landmarks is not None, "the source is labelled"
-        count = round(self.share * len(photos))
-        if count == 0 or (self.exaggeration is None and self.look is None):
-            return photos
-        images, landmarks = photos.images[:count], photos.landmarks[:count]
+        images, landmarks, chosen = photos.images, photos.landmarks, select(self.share, len(photos))
         with torch.no_grad():
-            if self.exaggeration is not None:
-                new = self.exaggeration.shapes(landmarks, shapes[:count], mean_face)
-                images, landmarks = self.exaggeration.warp(images, landmarks, new), new
-            if self.look is not None:
-                images = self.look(images, drawings[:count])
-        images, landmarks = torch.cat([images, photos.images[count:]]), torch.cat([landmarks, photos.landmarks[count:]])
+            if (how := self.exaggeration) is not None:
+                moved = change_selected(chosen, landmarks, lambda old: how.shapes(old, shapes[chosen], mean_face))
+                images = change_selected(chosen, images, lambda x: how.warp(x, landmarks[chosen], moved[chosen]))
+                landmarks = moved
+            if (look := self.look) is not None:
+                images = change_selected(chosen, images, lambda x: look(x, drawings[chosen]))
         return replace(photos, images=images, landmarks=landmarks)
 
 
-@torch.no_grad()
-def landmarks_of(landmarker: Landmarker, images: Tensor) -> Tensor:
-    """What a landmarker says of crops, ``(B, 68, 2)``, without a trace: no gradient, no batch-norm statistics."""
-    with evaluating(landmarker):
-        landmarks: Tensor = landmarker(images).landmarks.float()
-    # Autocast keeps the weights it has rounded, and these were rounded without a gradient.
-    torch.clear_autocast_cache()
-    return landmarks
-
-
 def _drawn(bounds: Range) -> float:
-    """Uniform, from torch's global generator on the CPU, so that no device is waited for."""
+    """A number drawn uniformly from torch's global generator on the CPU, so that no device has to be waited for."""
     low, high = bounds
     return low + (high - low) * float(torch.rand(()))
-
-
-def _chosen(share: float, count: int) -> Tensor:
-    return torch.rand(count) < share
-
-
-def _where(chosen: Tensor, images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """The images with those chosen, ``(B,)``, changed."""
-    if not chosen.any():
-        return images
-    images = images.clone()
-    images[chosen] = change(images[chosen])
-    return images

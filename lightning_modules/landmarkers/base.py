@@ -78,6 +78,10 @@ class Landmarker(nn.Module, ABC):
             weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
         """
 
+    def blank_crop(self) -> Tensor:
+        """A black crop on its device, shape ``(1, 3, S, S)``, to find the shapes of its outputs with."""
+        return next(self.parameters()).new_zeros(1, 3, self.image_size, self.image_size)
+
     def fit_shapes(self, shapes: Tensor) -> None:
         """Derive from the training shapes what the architecture needs, e.g. a mean face, before training starts.
 
@@ -106,3 +110,16 @@ def full_precision(like: Tensor) -> AbstractContextManager[object]:
     """
     kind = like.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a network without reaching its parameters; afterwards those learn that did before."""
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)

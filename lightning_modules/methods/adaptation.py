@@ -1,36 +1,41 @@
 """What the methods share that adapt a pretrained landmarker to unlabelled stylised faces, step by step."""
 
-import math
 from copy import deepcopy
+from functools import cached_property
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
+from typing_extensions import override
 
 from datamodules.faces import FaceBatch
-from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.augment.selection import require_share
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.methods.base import FaceMethod
+from lightning_modules.training import cosine_decay
 
 LANDMARKER = 0
 """Place of the landmarker's optimizer; a method's further ones come after it."""
 
 
 class Adaptation(FaceMethod):
-    """Base of methods with one Adam over the landmarker: subclasses add ``training_step``.
+    """Base of methods with an Adam over the landmarker: subclasses add ``training_step``.
 
-    The defaults are those of ``face_warping``'s proximal phase, so that methods differ by what they learn from alone.
-    Optimisation is manual: a step calls :meth:`update` once for each optimizer. Discriminators and the like are further
-    optimizers (:meth:`further_optimizers`), at learning rates of their own.
+    The defaults are those of ``face_warping``'s proximal phase, so that methods differ only in what they learn from.
+    Optimisation is manual: a step calls :meth:`update` once for each loss. Discriminators and other networks have
+    further optimizers (:meth:`further_optimizers`), at learning rates of their own.
 
     Args:
         landmarker: the network, pretrained on the source.
         learning_rate: Adam's over the landmarker.
         schedule: ``cosine``: it falls to zero over the run; ``constant``.
-        gradient_clip_norm: longest gradient of the landmarker; None for no limit.
+        gradient_clip_norm: largest norm of the landmarker's gradient; None for no limit.
         return_to_start: how far, in [0, 1], the landmarker goes back towards its start after the last step, along the
             straight line between their weights (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
-            Photos get back more than drawings lose.
+            NME on photos recovers by more than NME on drawings worsens.
 
     Raises:
         ValueError: ``return_to_start`` is not in [0, 1].
@@ -48,78 +53,89 @@ class Adaptation(FaceMethod):
         return_to_start: float = 0.0,
     ) -> None:
         super().__init__(landmarker)
-        if not 0 <= return_to_start <= 1:
-            raise ValueError(f"return_to_start is {return_to_start}; expected a share in [0, 1].")
-        self.return_to_start = return_to_start
-        # In the checkpoints, so that a resumed run has it.
+        self.return_to_start = require_share("return_to_start", return_to_start)
+        # Part of the checkpoints, so that a resumed run returns to the same start.
         self.start = deepcopy(landmarker).requires_grad_(False) if return_to_start > 0 else None
         self.automatic_optimization = False
         self.learning_rate, self.schedule, self.gradient_clip_norm = learning_rate, schedule, gradient_clip_norm
 
+    @property
+    def trained(self) -> Landmarker:
+        """What the landmarker's optimizer moves: the landmarker, unless a method tests another than it trains."""
+        return self.landmarker
+
+    @cached_property
+    def mean_face(self) -> Tensor:
+        """Mean of the source's labels under the plain crop, crop coordinates, shape ``(68, 2)``."""
+        shapes: Tensor = cast(Any, self.trainer).datamodule.source_shapes()
+        return shapes.mean(0).to(next(self.landmarker.parameters()))
+
     def setup(self, stage: str) -> None:
-        """Also keep the start, if it is to be returned to (a resumed run then finds it in its checkpoint)."""
+        """Also keep the start, if the run is to return to it (a resumed run then loads it from its checkpoint)."""
         super().setup(stage)
         if stage == "fit" and self.start is not None:
             self.start.load_state_dict(self.landmarker.state_dict())
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Settle after the last step, before the landmarker is validated and saved."""
-        if self.progress >= 1:
-            self.settle(self.landmarker)
+    # --- losses -------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def settle(self, landmarker: Landmarker) -> None:
-        """Take a trained landmarker part of the way back to the start.
-
-        Args:
-            landmarker: that of this method, or an average of it over the steps; changed in place.
-        """
-        if self.start is None:
-            return
-        for mine, first in zip(weights_of(landmarker), weights_of(self.start), strict=True):
-            if mine.is_floating_point():  # not batch-norm's count of batches
-                mine.lerp_(first, self.return_to_start)
+    def train_batch_norm(self, train: bool) -> None:
+        """Let batch-norm layers use and update the statistics of their batches (``train``), or keep the stored ones."""
+        for module in self.trained.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(train)
 
     def supervised_loss(self, photos: FaceBatch) -> Tensor:
         """The landmarker's own loss on labelled photos, a scalar."""
         assert photos.landmarks is not None, "the source is labelled"
         return self.trained.loss(self.trained(photos.images), photos.landmarks)
 
+    def pass_both(
+        self, photos: FaceBatch, faces: Tensor, pseudo: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[LandmarkerOutput, Tensor]:
+        """One forward pass over photos and target faces together, which batch-norm then sees as one batch.
+
+        Args:
+            photos: B labelled crops.
+            faces: target crops, RGB in [0, 1], shape ``(N, 3, S, S)``.
+            pseudo: their pseudo landmarks (crop coordinates, shape ``(N, 68, 2)``) and how much each face counts where
+                a photo counts 1, shape ``(N,)``; None to learn from photos only.
+
+        Returns:
+            The output for the photos, then the target faces. And the landmarker's own loss, a scalar (eq. 5): the mean
+            over the photos, plus the weighted sum over the target faces divided by B.
+        """
+        assert photos.landmarks is not None, "the source is labelled"
+        labels = photos.landmarks
+        # Without pseudo landmarks the target faces need some to be compared with; they have weight 0.
+        target, weights = pseudo or (labels[:1].expand(len(faces), -1, -1), labels.new_zeros(len(faces)))
+        output: LandmarkerOutput = self.trained(torch.cat([photos.images, faces]))
+        weights = torch.cat([weights.new_ones(len(photos)), weights])
+        loss = self.trained.loss(output, torch.cat([labels, target]), weights)
+        # The landmarker's loss is a weighted mean over all faces.
+        return output, loss * (weights.sum() / len(photos))
+
+    # --- optimizers ---------------------------------------------------------------------------------------------
+
     @property
     def decay(self) -> float:
         """What the schedule multiplies learning rates by at this step."""
         return cosine_decay(self.progress) if self.schedule == "cosine" else 1.0
 
-    def learning_rate_of(self, which: int) -> float:
-        """The current learning rate of the optimizer in that place."""
+    def learning_rate_of(self, place: int) -> float:
+        """The landmarker's learning rate at this step."""
         return self.learning_rate * self.decay
 
-    def update(self, loss: Tensor, *which: int) -> None:
-        """One step of an optimizer, or several, down the gradient of ``loss``; only their parameters move.
+    def clipped(self, place: int) -> list[nn.Module]:
+        """Networks whose gradients are clipped, each by itself, before the optimizer in that place steps."""
+        return [self.trained] if place == LANDMARKER else []
 
-        What other networks on the graph are left with as gradients is cleared by their own next update.
-
-        Args:
-            loss: a scalar.
-            which: places of the optimizers; the landmarker's if none is named.
-        """
-        chosen = {place: self._optimizers()[place] for place in which or (LANDMARKER,)}
-        for place, optimizer in chosen.items():
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate_of(place)
-            optimizer.zero_grad()
-        self.manual_backward(loss)
-        for optimizer in chosen.values():
-            optimizer.step()
-
-    def _optimizers(self) -> list[LightningOptimizer]:
-        optimizers = self.optimizers()
-        return cast(list[LightningOptimizer], optimizers if isinstance(optimizers, list) else [optimizers])
-
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Clip the landmarker's gradient (Lightning leaves this to manual optimisation)."""
-        if self.gradient_clip_norm is not None and optimizer is self._optimizers()[LANDMARKER].optimizer:
-            nn.utils.clip_grad_norm_(self.trained.parameters(), self.gradient_clip_norm)
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip gradients: under manual optimisation Lightning does not."""
+        if self.gradient_clip_norm is None:
+            return
+        places = [place for place, other in enumerate(self._optimizers()) if other.optimizer is optimizer]
+        for network in (network for place in places for network in self.clipped(place)):
+            nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip_norm)
 
     def further_optimizers(self) -> list[torch.optim.Optimizer]:
         """Those of networks other than the landmarker, from place 1 on."""
@@ -130,12 +146,72 @@ class Adaptation(FaceMethod):
         adam = torch.optim.Adam(self.trained.parameters(), lr=self.learning_rate)
         return [adam, *self.further_optimizers()]
 
+    # --- the end of a run ---------------------------------------------------------------------------------------
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What returns to the start, where that is asked for."""
+        return [] if self.start is None else [ReturnToStart()]
+
+    @torch.no_grad()
+    def settle(self, landmarker: Landmarker) -> None:
+        """Take a trained landmarker part of the way back to the start.
+
+        Args:
+            landmarker: that of this method, or an average of it over the steps; changed in place.
+        """
+        assert self.start is not None, "return_to_start is above 0"
+        for mine, first in zip(weights_of(landmarker), weights_of(self.start), strict=True):
+            if mine.is_floating_point():  # not batch-norm's count of batches
+                mine.lerp_(first, self.return_to_start)
+
+
+class ReturnToStart(Callback):
+    """Settles an :class:`Adaptation` once, when its run ends: after the last step or earlier.
+
+    Earlier is when ``max_steps``, ``max_time`` or another callback stops the run, or Ctrl-C does. Where a checkpoint is
+    written then, it holds the settled landmarker, and a run resumed from it goes on from that. An average of the
+    weights (``WeightAveraging``) is settled as well.
+    """
+
+    def __init__(self) -> None:
+        self.settled = False
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.settled = False
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Lightning calls this after a Timer's hook and before validation and a ModelCheckpoint's.
+        if cast(Adaptation, pl_module).progress >= 1 or _stops(trainer):
+            self._settle(trainer, cast(Adaptation, pl_module))
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if _stops(trainer):
+            self._settle(trainer, cast(Adaptation, pl_module))
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt) and trainer.state.fn == TrainerFn.FITTING:
+            self._settle(trainer, cast(Adaptation, pl_module))
+
+    def _settle(self, trainer: Trainer, method: Adaptation) -> None:
+        if self.settled:
+            return
+        self.settled = True
+        averages = [c._average_model for c in cast(Any, trainer).callbacks if isinstance(c, WeightAveraging)]
+        for module in (method, *(average.module for average in averages if average is not None)):
+            method.settle(cast(Adaptation, module).landmarker)
+
+
+def _stops(trainer: Trainer) -> bool:
+    """Whether a run was told to stop, and has the steps and epochs it needs at least."""
+    return trainer.should_stop and trainer.fit_loop._can_stop_early
+
 
 def weights_of(landmarker: Landmarker) -> list[Tensor]:
-    """Parameters and buffers, always in the same order."""
+    """Parameters, then buffers, always in the same order."""
     return [*landmarker.parameters(), *landmarker.buffers()]
-
-
-def cosine_decay(progress: float) -> float:
-    """From 1 at the beginning of a run to 0 at its end, along half a cosine."""
-    return 0.5 * (1 + math.cos(math.pi * progress))

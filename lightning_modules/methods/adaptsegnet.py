@@ -1,4 +1,7 @@
-"""Landmarks arranged alike on photos and on drawings (Tsai et al., CVPR 2018: "AdaptSegNet")."""
+"""Adversarial adaptation of the output: landmarks on drawings arranged as on photos (AdaptSegNet).
+
+Source: Tsai et al., "Learning to adapt structured output space for semantic segmentation", CVPR 2018.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,19 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch, TrainBatch
-from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.methods.adaptation import LANDMARKER
-from lightning_modules.methods.adversarial import DISCRIMINATOR, Adversarial, stage_count
+from lightning_modules.landmarkers.base import Landmarker, evaluating
+from lightning_modules.methods.adaptation import LANDMARKER, Adaptation
 from lightning_modules.methods.discriminators import LandmarkDiscriminator, judgement_loss
 
+DISCRIMINATOR = 1
+"""Place of the discriminators' optimizer."""
 
-class AdaptSegNet(Adversarial):
-    """Train on labelled photos, and against discriminators that see where the landmarks of the last stages are.
 
-    Each step the landmarker learns the photos' labels and to have its landmarks on drawings taken for a photo's; then
-    the discriminators learn to tell the two apart. The paper's discriminators see class scores of a segmentation, from
-    its last and an earlier layer; these see landmarks drawn as Gaussians, of the last stage and the one before. A
-    landmarker with one stage has one discriminator.
+class AdaptSegNet(Adaptation):
+    """Train on labelled photos, and against discriminators that are given the landmarks of the last stages.
+
+    In each step the landmarker learns the photos' labels, and that the discriminators take its landmarks on drawings
+    for a photo's; then the discriminators learn to tell the two apart. The paper's discriminators see class scores of
+    a segmentation, from its last and an earlier layer; these see landmarks drawn as Gaussians, of the last stage and
+    the one before. A landmarker with one stage has one discriminator.
 
     Args:
         landmarker: the network, pretrained on the source.
@@ -56,9 +61,9 @@ class AdaptSegNet(Adversarial):
         self.adapt(batch.source, batch.target)
 
     def adapt(self, labelled: FaceBatch, unlabelled: FaceBatch, pseudo: tuple[Tensor, Tensor] | None = None) -> None:
-        """Both steps; the unlabelled faces may have pseudo landmarks, see :meth:`pass_both`."""
+        """Both steps; the unlabelled faces may have pseudo landmarks, see :meth:`Adaptation.pass_both`."""
         size = len(labelled)
-        output, loss = self.pass_both(labelled, unlabelled, pseudo)
+        output, loss = self.pass_both(labelled, unlabelled.images, pseudo)
         photos, drawings = output.stages[:size], output.stages[size:]
         deceiving = self.deceiving_loss(drawings)
         self.update(loss + deceiving)
@@ -68,12 +73,12 @@ class AdaptSegNet(Adversarial):
             self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=size)
 
     def deceiving_loss(self, stages: Tensor) -> Tensor:
-        """How far drawings' landmarks, all stages', ``(B, S, 68, 2)``, are from being taken for photos', weighted."""
+        """Weighted cross entropy of drawings' landmarks, all stages', ``(B, S, 68, 2)``, being judged as a photo's."""
         judged = zip(self.stage_weights, self._judge(stages), strict=True)
         return torch.stack([weight * judgement_loss(logits, photo=True) for weight, logits in judged]).sum()
 
     def telling_loss(self, photos: Tensor, drawings: Tensor) -> Tensor:
-        """The discriminators' cross entropy, summed over stages; the landmarker gets no gradient from it.
+        """The discriminators' own cross entropy, summed over stages; the landmarker gets no gradient from it.
 
         Args:
             photos: all stages' landmarks on photos, crop coordinates, shape ``(B, S, 68, 2)``.
@@ -90,13 +95,19 @@ class AdaptSegNet(Adversarial):
         first = stages.shape[1] - len(self.discriminators)
         return [judge(stages[:, first + k]) for k, judge in enumerate(self.discriminators)]
 
-    def learning_rate_of(self, which: int) -> float:
-        """See :meth:`Adaptation.learning_rate_of`."""
-        if which == LANDMARKER:
-            return super().learning_rate_of(which)
+    def learning_rate_of(self, place: int) -> float:
+        """The landmarker's follows the schedule; the discriminators' falls as the paper's, see :class:`AdaptSegNet`."""
+        if place == LANDMARKER:
+            return super().learning_rate_of(place)
         return self.discriminator_learning_rate * math.pow(1 - self.progress, self.power)
 
     def further_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the discriminators, with the published betas."""
         parameters = self.discriminators.parameters()
         return [torch.optim.Adam(parameters, lr=self.discriminator_learning_rate, betas=(0.9, 0.99))]
+
+
+def stage_count(landmarker: Landmarker) -> int:
+    """How many stages a landmarker's output has, found with a blank crop."""
+    with torch.no_grad(), evaluating(landmarker):
+        return int(landmarker(landmarker.blank_crop()).stages.shape[1])

@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch
-from datamodules.setting import steps_done
 from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.metrics import LandmarkErrors
+from lightning_modules.training import TrainingModule
 
 AVERAGE = "average_nme"
 """Mean NME over all faces of all test sets: Table 2's average, which weights sets by their image counts."""
 BALANCED = "balanced_nme"
-"""Mean of the test sets' NMEs, each set alike: few drawings among many photos still have their say."""
+"""Mean of the test sets' NMEs, each set with the same weight, however few faces it has."""
 
 
 class _TestSet(Protocol):
@@ -56,7 +55,7 @@ class SetErrors(nn.Module):
             cast(LandmarkErrors, errors).reset()
 
 
-class FaceMethod(LightningModule):
+class FaceMethod(TrainingModule):
     """Base of every method: subclasses add ``training_step`` and ``configure_optimizers``.
 
     Validation and test log, for each subset, ``val/300w_full/nme``, ``…/fr@8``, ``…/auc@8``, and over all faces
@@ -73,8 +72,6 @@ class FaceMethod(LightningModule):
     """Whether it starts from a landmarker trained on the source (the command line then provides one)."""
     needs_translator: ClassVar[bool] = False
     """Whether its ``translator`` is to be trained first, on source and target (the command line then does that)."""
-    phase: str = "train"
-    """What the current epoch does, for progress bars and tables."""
 
     def __init__(self, landmarker: Landmarker) -> None:
         super().__init__()
@@ -91,29 +88,13 @@ class FaceMethod(LightningModule):
         """Side of the crops the landmarker is made for, in pixels."""
         return self.landmarker.image_size
 
-    @property
-    def progress(self) -> float:
-        """Share of the run's training steps that are done: stateless, so that a resumed run needs no scheduler."""
-        total = self.trainer.num_training_batches * (self.trainer.max_epochs or 1)
-        return min(1.0, steps_done(self.trainer) / total)
-
-    @property
-    def trained(self) -> Landmarker:
-        """What the landmarker's optimizer moves: itself, unless a method tests another than it trains."""
-        return self.landmarker
-
-    def train_batch_norm(self, train: bool) -> None:
-        """Whether its batch-norm layers use, and follow, the statistics of the batches they see."""
-        for module in self.trained.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.train(train)
-
     def forward(self, images: Tensor) -> Tensor:
         """Landmarks of crops (RGB in [0, 1], ``(B, 3, S, S)``), in crop coordinates, ``(B, 68, 2)``."""
         return self.landmarker(images).landmarks  # type: ignore[no-any-return]
 
     def setup(self, stage: str) -> None:
-        """Make the errors of every test set."""
+        """Check the trainer, and make the errors of every test set."""
+        super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         sets = cast(list[_TestSet], getattr(data, "test_sets", []))
         self._errors = nn.ModuleList(SetErrors(test.subsets) for test in sets)

@@ -1,57 +1,105 @@
-"""Bidirectional learning: translators and landmarker teach each other (Li, Yuan, Vasconcelos, CVPR 2019: "BDL")."""
+"""Bidirectional learning: translator and landmarker learn from each other (Li, Yuan, Vasconcelos, CVPR 2019: "BDL").
+
+"Translators" below are the two generators with their image discriminators.
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from lightning import Callback
+from torch import Tensor
 
 from datamodules.faces import TrainBatch
 from datamodules.setting import steps_done
-from lightning_modules.landmarkers.base import Landmarker, evaluating
+from lightning_modules.augment.selection import require_share
+from lightning_modules.landmarkers.base import Landmarker, evaluating, frozen
 from lightning_modules.methods.adaptsegnet import AdaptSegNet
 from lightning_modules.methods.cyclegan import translated
 from lightning_modules.methods.discriminators import LandmarkDiscriminator
-from lightning_modules.methods.pseudo_labelled import PseudoLabelled
-from lightning_modules.methods.rounds import RoundPhase, Rounds
-from lightning_modules.translation import SOURCE, TARGET, ImagePool, Translations, Translator, fixed, linear_decay
+from lightning_modules.methods.pseudo import PseudoLandmarkStore
+from lightning_modules.training import linear_decay
+from lightning_modules.translation import TranslatedImages, Translator
+from lightning_modules.translation.training import image_pools, translator_adams, translator_step
 
-GENERATORS, CRITICS = 2, 3
-"""Places of the translators' optimizers."""
+RoundPhase = Literal["translation", "adaptation", "self_training"]
+
+GENERATORS, IMAGE_DISCRIMINATORS = 2, 3
+"""Places of the translator's optimizers."""
 
 
-class BDL(PseudoLabelled, AdaptSegNet):
-    """Rounds of translators learning with the landmarker fixed, and the landmarker with the translators fixed.
+@dataclass(frozen=True)
+class Rounds:
+    """Rounds of three phases; self-training of the last round goes on to the end of the run.
+
+    Args:
+        count: K, how many rounds.
+        translation: epochs in which the translators learn, in each round.
+        adaptation: epochs in which the landmarker learns from translated photos and against the discriminator.
+        self_training: epochs in which it learns from pseudo landmarks as well.
+        renew: epochs after which pseudo landmarks are found anew (the paper's N is ``self_training / renew``).
+
+    Raises:
+        ValueError: ``count`` or ``renew`` is below 1, a phase below 0, or the landmarker has no epoch.
+    """
+
+    count: int = 2
+    translation: int = 20
+    adaptation: int = 65
+    self_training: int = 65
+    renew: int = 33
+
+    def __post_init__(self) -> None:
+        if min(self.count, self.renew) < 1 or min(self.translation, self.adaptation, self.self_training) < 0:
+            raise ValueError(f"{self}; expected count and renew of 1 or more, and no phase of less than 0 epochs.")
+        if self.adaptation + self.self_training == 0:
+            raise ValueError(f"{self}; the landmarker would not learn. Give adaptation or self_training an epoch.")
+
+    def place(self, epoch: int) -> tuple[RoundPhase, int]:
+        """The phase of an epoch, counted from 0, and how many epochs of that phase came before it in its round."""
+        cycle = self.translation + self.adaptation + self.self_training
+        within = epoch - cycle * min(epoch // cycle, self.count - 1)
+        if within < self.translation:
+            return "translation", within
+        within -= self.translation
+        if within < self.adaptation:
+            return "adaptation", within
+        return "self_training", within - self.adaptation
+
+
+class BDL(AdaptSegNet):
+    """Rounds in which the translators learn while the landmarker is frozen, then the landmarker while they are.
 
     In each round (Algorithm 1 of the paper):
 
-    1. *translation*: the translators go on learning CycleGAN's objective and that the landmarker sees in a translated
-       face, and in one translated there and back, what it sees in the original.
-    2. *adaptation*: the landmarker learns the labels of translated photos, and against a discriminator on where its
-       landmarks are (as ``adaptsegnet``, last stage only).
-    3. *self-training*: the same, and its own landmarks on the target faces it is surest of.
+    1. *translation*: the translators learn CycleGAN's objective, and a perceptual one: the landmarker's estimates are
+       to stay the same under translation, and under translation there and back.
+    2. *adaptation*: the landmarker learns the labels of translated photos, and against a discriminator of its landmarks
+       (as ``adaptsegnet``, last stage only).
+    3. *self-training*: as 2, and pseudo landmarks of the target faces with the highest confidence.
 
-    As in the paper: CycleGAN and its settings, λ of the discriminator, weights of the perceptual terms, and as in its
-    program the distance in these (mean squared, of instance-normalised maps). What differs: maps are the landmarks
-    drawn as Gaussians, not class scores; confidence is a face's agreement with its mirror image, and a share of faces
-    is kept, not the pixels above 0.9; the first translators have learned without a perceptual term, so that all
-    methods share them; they learn on the landmarker's own batches, whose colours vary; and networks go on from round to
-    round, the landmarker under the one schedule that all methods here have.
+    As in the paper: CycleGAN and its settings, λ of the discriminator, the weights of the perceptual terms, and, as in
+    its program, their distance (mean squared, of instance-normalised maps). What differs: maps are landmarks drawn as
+    Gaussians, not class scores; confidence is a face's agreement with its mirror image, and a share of the faces is
+    kept, not the pixels above 0.9; the first translators were trained without the perceptual term, so that all methods
+    can share them; they see the landmarker's own batches, with colour augmentation; networks continue from round to
+    round, and the landmarker has one learning-rate schedule over the whole run.
 
     Args:
         landmarker: the network, pretrained on the source: M of the first round.
         translator: its networks (the command line trains them first).
         rounds: which epoch does what.
-        translated_share: share of each batch's photos that are translated (the paper: all).
+        translated_share: probability that a photo is translated (the paper: 1).
         keep: share of target faces whose pseudo landmarks are trained on.
         pseudo_weight: of the loss on these.
-        perceptual_weight: of what the landmarker sees in a translated face.
-        reconstruction_weight: of what it sees in a face translated there and back.
-        translation_batch: at most so many pairs of a batch in a translation step.
-        translation_learning_rate: Adam's, of generators and critics; in the second half of a translation phase it falls
-            to 0 along a line.
-        pool_size: translations that each critic's pool holds.
+        perceptual_weight: of the perceptual term on translated faces.
+        reconstruction_weight: of the perceptual term on faces translated there and back.
+        translation_batch: largest number of a batch's pairs in a translation step.
+        translation_learning_rate: Adam's, of generators and image discriminators; in the second half of a translation
+            phase it falls to 0 along a line.
+        pool_size: translated images that each image discriminator's pool holds.
         stage_weights: of deceiving the discriminator.
         options: of the discriminator and the landmarker's optimizer, see :class:`AdaptSegNet`.
 
@@ -78,18 +126,17 @@ class BDL(PseudoLabelled, AdaptSegNet):
         **options: Any,
     ) -> None:
         super().__init__(landmarker, stage_weights, **options)
-        if not 0 <= translated_share <= 1:
-            raise ValueError(f"translated_share is {translated_share}; expected a share in [0, 1].")
         self.translator, self.rounds = translator, rounds or Rounds()
-        self.translated_share, self.keep, self.pseudo_weight = translated_share, keep, pseudo_weight
+        self.translated_share = require_share("translated_share", translated_share)
+        self.pseudo, self.pseudo_weight = PseudoLandmarkStore(keep=keep), pseudo_weight
         self.perceptual_weight, self.reconstruction_weight = perceptual_weight, reconstruction_weight
         self.translation_batch, self.translation_learning_rate = translation_batch, translation_learning_rate
-        self.pools = nn.ModuleDict({style: ImagePool(pool_size) for style in (TARGET, SOURCE)})
+        self.pools = image_pools(pool_size)
 
     # --- phases -------------------------------------------------------------------------------------------------
 
     @property
-    def phase(self) -> RoundPhase:  # type: ignore[override]  # a plain attribute in the base
+    def phase(self) -> RoundPhase:
         """The current epoch's phase."""
         return self.rounds.place(self.current_epoch)[0]
 
@@ -97,6 +144,10 @@ class BDL(PseudoLabelled, AdaptSegNet):
         """Pseudo landmarks are of the epoch in which self-training began, or of the last that renewed them."""
         phase, within = self.rounds.place(epoch)
         return epoch - within % self.rounds.renew if phase == "self_training" else None
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Also what finds and saves the pseudo landmarks."""
+        return [*super().configure_callbacks(), self.pseudo]
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
         """A step of each of the networks that learn in the current phase."""
@@ -108,36 +159,33 @@ class BDL(PseudoLabelled, AdaptSegNet):
             return
         photos, pseudo = translated(batch.source, self.translator, self.translated_share), None
         if phase == "self_training":
-            assert self.pseudo is not None, "pseudo landmarks were frozen when the phase began"
             landmarks, weights = self.pseudo.lookup(batch.target, self.image_size)
             pseudo = landmarks, self.pseudo_weight * weights
         self.adapt(photos, batch.target, pseudo)
 
-    # --- translators --------------------------------------------------------------------------------------------
+    # --- the translator -----------------------------------------------------------------------------------------
 
     def translate(self, photos: Tensor, stylised: Tensor) -> None:
-        """A step of the generators, then one of the critics on what they made, or made earlier.
+        """A step of the generators, then one of the image discriminators.
 
         Args:
             photos: RGB in [0, 1], shape ``(B, 3, S, S)``.
-            stylised: likewise; nothing pairs them with the photos.
+            stylised: likewise; not paired with the photos.
         """
-        with evaluating(self.landmarker), fixed(self.landmarker):
-            loss = self.translator.generator_loss(photos, stylised, self.perceptual_terms)
-        self.update(loss.total, GENERATORS)
-        seen = self.pools[TARGET](loss.images.to_target), self.pools[SOURCE](loss.images.to_source)
-        critics = self.translator.discriminator_loss(photos, stylised, *seen)
-        self.update(critics, CRITICS)
-        for name, value in {**loss.terms, "critics": critics}.items():
-            self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(photos))
+        places = GENERATORS, IMAGE_DISCRIMINATORS
+        with evaluating(self.landmarker), frozen(self.landmarker):
+            translator_step(self, self.translator, self.pools, photos, stylised, places, self.perceptual_terms)
 
-    def perceptual_terms(self, images: Translations) -> dict[str, Tensor]:
-        """How much of what the landmarker sees in a face is lost on the way there and back, both ways; weighted."""
+    def perceptual_terms(self, images: TranslatedImages) -> dict[str, Tensor]:
+        """How much translation, and translation there and back, changes what the landmarker sees; weighted scalars.
+
+        Each is the mean squared difference of instance-normalised landmark maps, summed over both directions.
+        """
         with torch.no_grad():
             given = self._seen(torch.cat([images.photos, images.stylised]))
         there = self._seen(torch.cat([images.to_target, images.to_source]))
         back = self._seen(torch.cat([images.photos_again, images.stylised_again]))
-        # Twice the mean: the sum of both directions' means.
+        # Both directions are in one batch: twice its mean is the sum of their means.
         return {
             "perceptual": 2 * self.perceptual_weight * F.mse_loss(there, given),
             "perceptual_reconstruction": 2 * self.reconstruction_weight * F.mse_loss(back, given),
@@ -150,18 +198,14 @@ class BDL(PseudoLabelled, AdaptSegNet):
 
     # --- optimizers ---------------------------------------------------------------------------------------------
 
-    def learning_rate_of(self, which: int) -> float:
-        """See :meth:`Adaptation.learning_rate_of`."""
-        if which not in (GENERATORS, CRITICS):
-            return super().learning_rate_of(which)
+    def learning_rate_of(self, place: int) -> float:
+        """The translator's falls in each translation phase, see :class:`BDL`; the others' are AdaptSegNet's."""
+        if place not in (GENERATORS, IMAGE_DISCRIMINATORS):
+            return super().learning_rate_of(place)
         begun = self.current_epoch - self.rounds.place(self.current_epoch)[1]
         done = steps_done(self.trainer) / self.trainer.num_training_batches - begun
         return self.translation_learning_rate * linear_decay(done / self.rounds.translation)
 
     def further_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam over the discriminator, over the generators and over the critics, each with its published betas."""
-        parts = (self.translator.generators, self.translator.discriminators)
-        adams = [
-            torch.optim.Adam(part.parameters(), lr=self.translation_learning_rate, betas=(0.5, 0.999)) for part in parts
-        ]
-        return [*super().further_optimizers(), *adams]
+        """Adam over the landmark discriminator, over the generators and over the image discriminators."""
+        return [*super().further_optimizers(), *translator_adams(self.translator, self.translation_learning_rate)]

@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 
 from datamodules.faces import FaceBatch, TrainBatch
+from lightning_modules.augment.selection import change_selected, require_share, select
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods.adaptation import Adaptation
 from lightning_modules.translation import Translator
@@ -14,12 +15,12 @@ from lightning_modules.translation import Translator
 class CycleGAN(Adaptation):
     """Train the landmarker on labelled photos, some of them translated to the target's style.
 
-    The translator is trained before, by itself, and fixed here: target faces teach the landmarker through it alone.
+    The translator is trained first and does not change here: the target's images reach the landmarker only through it.
 
     Args:
         landmarker: the network, pretrained on the source.
         translator: its networks (the command line trains them).
-        translated_share: share of each batch's photos that are translated.
+        translated_share: probability that a photo is translated.
         options: learning rate, schedule and clipping, see :class:`Adaptation`.
 
     Raises:
@@ -37,41 +38,31 @@ class CycleGAN(Adaptation):
         **options: Any,
     ) -> None:
         super().__init__(landmarker, **options)
-        if not 0 <= translated_share <= 1:
-            raise ValueError(f"translated_share is {translated_share}; expected a share in [0, 1].")
-        self.translator, self.translated_share = translator, translated_share
+        self.translator, self.translated_share = translator, require_share("translated_share", translated_share)
 
     def setup(self, stage: str) -> None:
-        """Also fix the translator."""
+        """Also freeze the translator."""
         super().setup(stage)
         self.translator.requires_grad_(False)
 
     def on_train_start(self) -> None:
-        """Have nothing in the translator vary (Lightning wants all modules in training mode until here)."""
+        """Put the translator in evaluation mode: not before, as Lightning warns of modules that start training so."""
         self.translator.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Training or evaluation mode, but for the translator, which has learned."""
+        """Set all modules to training or evaluation mode but the translator, which stays in evaluation mode."""
         super().train(mode)
         self.translator.eval()
         return self
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
-        """A step on the labels of photos, the first of which are translated."""
-        loss = self.supervised_loss(self.translated(batch.source))
+        """A step on the labels of photos, some of which are translated."""
+        loss = self.supervised_loss(translated(batch.source, self.translator, self.translated_share))
         self.update(loss)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.source))
-
-    def translated(self, photos: FaceBatch) -> FaceBatch:
-        """The batch with its first photos in the target's style, as many as ``translated_share`` says."""
-        return translated(photos, self.translator, self.translated_share)
 
 
 @torch.no_grad()
 def translated(photos: FaceBatch, translator: Translator, share: float) -> FaceBatch:
-    """A batch with its first photos, ``share`` of all, in the target's style; labels stay where they are."""
-    count = round(share * len(photos))
-    if count == 0:
-        return photos
-    images = translator.to_target(photos.images[:count]).to(photos.images.dtype)
-    return replace(photos, images=torch.cat([images, photos.images[count:]]))
+    """A batch with each photo, with probability ``share``, in the target's style; labels stay where they are."""
+    return replace(photos, images=change_selected(select(share, len(photos)), photos.images, translator.to_target))

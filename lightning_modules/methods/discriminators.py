@@ -43,8 +43,8 @@ def _hidden(inputs: int, outputs: int, dropout: float) -> Iterator[nn.Module]:
 class LandmarkDiscriminator(nn.Module):
     """Five 4×4 convolutions of stride 2 over maps of the landmarks (Tsai et al., CVPR 2018, there over class scores).
 
-    The maps are Gaussians of height 1, one for each landmark, so what is judged is the arrangement of the face and
-    nothing else, and the gradient reaches the landmarks through where they are drawn.
+    The maps are Gaussians of height 1, one for each landmark: only the landmarks' arrangement is judged, and the
+    gradient reaches them through the Gaussians' positions.
 
     Args:
         map_size: side of the maps in cells, at least 32.
@@ -68,7 +68,7 @@ class LandmarkDiscriminator(nn.Module):
 
     def maps(self, landmarks: Tensor) -> Tensor:
         """The maps of landmarks ``(B, 68, 2)`` in crop coordinates: shape ``(B, 68, h, w)``, in [0, 1]."""
-        # Half precision would move a Gaussian by a good part of a cell.
+        # Rounding to bf16 would move a Gaussian by up to an eighth of a cell of 64.
         landmarks = landmarks if landmarks.dtype == torch.float64 else landmarks.float()
         return gaussian_heatmaps(landmarks, (self.map_size, self.map_size), self.sigma)
 

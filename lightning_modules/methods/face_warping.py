@@ -1,18 +1,18 @@
 """Learning by conditional face warping: Algorithm 1 of the paper, and the joint optimisation of eq. 3."""
 
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning import Callback
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch, TrainBatch
 from lightning_modules.augment.exaggeration import Exaggeration
+from lightning_modules.augment.selection import require_share
 from lightning_modules.augment.stylization import Stylization
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.methods.adaptation import cosine_decay
-from lightning_modules.methods.pseudo import loss_with_pseudo
-from lightning_modules.methods.pseudo_labelled import PseudoLabelled
+from lightning_modules.methods.adaptation import Adaptation
+from lightning_modules.methods.pseudo import PseudoLandmarkStore
 from lightning_modules.warping.objective import WarperObjective, WarpTerms
 
 Phase = Literal["warper", "proximal", "joint"]
@@ -21,11 +21,11 @@ WARPER, PROXIMAL = 0, 1
 """Places of the two optimizers."""
 
 
-class FaceWarping(PseudoLabelled):
+class FaceWarping(Adaptation):
     """Adapt a pretrained landmarker to unlabelled stylised faces by warping labelled photos onto them.
 
-    Alternating optimisation repeats ``warper_epochs`` epochs of the warper phase (eq. 4: the landmarker learns from how
-    well photos, warped by its predictions, fit the stylised faces), then freezes pseudo landmarks for the whole target
+    Alternating optimisation repeats ``warper_epochs`` epochs of the warper phase (eq. 4: photos warped by the predicted
+    landmarks are to match the stylised faces), then finds pseudo landmarks for the whole target
     set, then ``proximal_epochs`` epochs of the proximal phase (eq. 5: photos' labels and pseudo landmarks). Joint
     optimisation takes both terms in each step (eq. 3), with pseudo landmarks renewed every
     ``warper_epochs + proximal_epochs`` epochs. Each phase has an Adam of its own over the whole landmarker.
@@ -47,15 +47,16 @@ class FaceWarping(PseudoLabelled):
         pseudo_weight: of the loss on pseudo landmarks.
         exaggeration: how photos are warped to stylised shapes for the proximal phase; None to train on plain photos
             only (the paper).
-        exaggerated_share: share of each proximal batch's photos that are so warped.
+        exaggerated_share: probability that a photo of a proximal batch is warped so.
         mirror_average: take pseudo landmarks from the crop and its mirror image.
         keep: share of target faces whose pseudo landmarks are trained on, by agreement under mirroring.
         freeze_batch_norm: keep batch-norm statistics fixed in warper steps.
-        gradient_clip_norm: longest gradient of the landmarker; None for no limit.
-    """
+        gradient_clip_norm: largest norm of the landmarker's gradient; None for no limit.
+        return_to_start: see :class:`Adaptation`.
 
-    needs_target = True
-    needs_pretraining = True
+    Raises:
+        ValueError: no phase has an epoch, or a share is not in [0, 1].
+    """
 
     def __init__(
         self,
@@ -78,26 +79,22 @@ class FaceWarping(PseudoLabelled):
         freeze_batch_norm: bool = False,
         gradient_clip_norm: float | None = None,
         gamma_learning_rate: float | None = None,
+        return_to_start: float = 0.0,
     ) -> None:
-        super().__init__(landmarker)
+        super().__init__(landmarker, proximal_learning_rate, schedule, gradient_clip_norm, return_to_start)
         if warper_epochs < 0 or proximal_epochs < 0 or warper_epochs + proximal_epochs == 0:
             raise ValueError(f"warper_epochs={warper_epochs}, proximal_epochs={proximal_epochs}: expected one above 0.")
-        if not 0 <= exaggerated_share <= 1:
-            raise ValueError(f"exaggerated_share is {exaggerated_share}; expected a share in [0, 1].")
-        self.automatic_optimization = False
         self.warper = warper or WarperObjective()
         self.optimization = optimization
         self.warper_epochs, self.proximal_epochs = warper_epochs, proximal_epochs
-        self.learning_rates = {WARPER: warper_learning_rate, PROXIMAL: proximal_learning_rate}
+        self.warper_learning_rate = warper_learning_rate
         self.gamma_learning_rate = warper_learning_rate if gamma_learning_rate is None else gamma_learning_rate
-        self.schedule = schedule
         self.image_weight, self.landmark_weight = image_weight, landmark_weight
         self.anchor_weight, self.pseudo_weight = anchor_weight, pseudo_weight
-        self.stylization = Stylization(exaggeration, look=None, share=exaggerated_share)
-        self.mirror_average, self.keep = mirror_average, keep
-        self.freeze_batch_norm, self.gradient_clip_norm = freeze_batch_norm, gradient_clip_norm
-        self.register_buffer("mean_face", torch.zeros(68, 2), persistent=False)
-        self.mean_face: Tensor
+        share = require_share("exaggerated_share", exaggerated_share)
+        self.stylization = Stylization(exaggeration, look=None, share=share) if exaggeration else None
+        self.freeze_batch_norm = freeze_batch_norm
+        self.pseudo = PseudoLandmarkStore(mirror_average, keep)
 
     # --- phases -------------------------------------------------------------------------------------------------
 
@@ -112,24 +109,21 @@ class FaceWarping(PseudoLabelled):
         return self.warper_epochs + self.proximal_epochs
 
     @property
-    def phase(self) -> Phase:  # type: ignore[override]  # a plain attribute in the base
+    def phase(self) -> Phase:
         """The current epoch's phase."""
         return self.phase_of(self.current_epoch)
 
-    def setup(self, stage: str) -> None:
-        """Also take the mean face of the source, which exaggeration works from."""
-        super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and data is not None:
-            self.mean_face.copy_(data.source_shapes().mean(0))
-
     def pseudo_cycle_of(self, epoch: int) -> int | None:
-        """They are frozen where a warper phase has just ended (or a joint cycle starts)."""
+        """They are found when a warper phase has just ended (Algorithm 1, line 6), or a joint cycle starts."""
         return None if self.phase_of(epoch) == "warper" else epoch // self._cycle
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Also what finds and saves the pseudo landmarks."""
+        return [*super().configure_callbacks(), self.pseudo]
 
     @property
     def gamma(self) -> list[nn.Parameter]:
-        """What the warper learns beside the landmarker; empty for the closed form."""
+        """The warper's own parameters that are learned; empty where the field is fitted in closed form."""
         return [parameter for parameter in self.warper.parameters() if parameter.requires_grad]
 
     # --- steps --------------------------------------------------------------------------------------------------
@@ -146,10 +140,10 @@ class FaceWarping(PseudoLabelled):
             losses.append(self.proximal_loss(batch.source, batch.target))
         loss = torch.stack(losses).sum()
         if phase == "proximal":
-            # Plain ddp wants every parameter on the graph; this Adam does not hold γ, so nothing of it moves.
+            # Plain ddp expects a gradient for every parameter; this Adam does not hold γ, so γ stays as it is.
             loss = loss + sum(0.0 * parameter.sum() for parameter in self.gamma)
         self.log(f"train/{phase}_loss", loss.detach(), prog_bar=True, batch_size=len(batch.source))
-        self._step(loss, WARPER if phase == "warper" else PROXIMAL)
+        self.update(loss, WARPER if phase == "warper" else PROXIMAL)
 
     def warp(self, source: FaceBatch, target: FaceBatch) -> tuple[WarpTerms, Tensor]:
         """Warp each photo onto its stylised face.
@@ -171,41 +165,43 @@ class FaceWarping(PseudoLabelled):
         self.log("train/landmark_warping_error", terms.landmarks.mean().detach(), batch_size=size)
         self.log("train/folded", terms.folded.mean(), batch_size=size)
         if self.anchor_weight:
-            assert source.landmarks is not None
-            output = self.landmarker(source.images)
-            loss = loss + self.anchor_weight * self.landmarker.loss(output, source.landmarks)
+            loss = loss + self.anchor_weight * self.supervised_loss(source)
         # Without a gradient through the warp this leaves a gradient of zero, on which Adam does not move: the phase
         # then changes batch-norm statistics only, as in the published program.
         return loss + 0.0 * predicted.sum()
 
     def proximal_loss(self, source: FaceBatch, target: FaceBatch) -> Tensor:
         """Eq. 5: the landmarker's own loss on photos' labels and on pseudo landmarks, in one forward pass."""
-        assert self.pseudo is not None, "pseudo landmarks were frozen when the phase began"
         pseudo, weights = self.pseudo.lookup(target, self.image_size)
-        photos = self.stylization(source, target.images, pseudo, self.mean_face)
-        assert photos.landmarks is not None, "the source is labelled"
-        weights = self.pseudo_weight * weights
-        return loss_with_pseudo(self.landmarker, photos.images, photos.landmarks, target.images, pseudo, weights)
+        photos = source
+        if self.stylization is not None:
+            photos = self.stylization(source, target.images, pseudo, self.mean_face)
+        return self.pass_both(photos, target.images, (pseudo, self.pseudo_weight * weights))[1]
 
-    def _step(self, loss: Tensor, which: int) -> None:
-        optimizer = cast(list[LightningOptimizer], self.optimizers())[which]
-        rates = (self.learning_rates[which], self.gamma_learning_rate)  # θ's, and γ's where the optimizer holds any
-        for group, rate in zip(optimizer.param_groups, rates, strict=False):
-            group["lr"] = rate * (cosine_decay(self.progress) if self.schedule == "cosine" else 1.0)
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
+    # --- optimizers ---------------------------------------------------------------------------------------------
 
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Clip the gradient (Lightning leaves this to manual optimisation)."""
-        if self.gradient_clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.landmarker.parameters(), self.gradient_clip_norm)
+    def learning_rate_of(self, place: int) -> float:
+        """The phase's learning rate for the landmarker at this step."""
+        return (self.warper_learning_rate if place == WARPER else self.learning_rate) * self.decay
+
+    def clipped(self, place: int) -> list[nn.Module]:
+        """The landmarker, in both phases; γ is not clipped."""
+        return [self.landmarker]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Also give γ, where this optimizer holds it, its own learning rate."""
+        super().on_before_optimizer_step(optimizer)
+        for group in optimizer.param_groups[1:]:
+            group["lr"] = self.gamma_learning_rate * self.decay
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Two Adams over the landmarker, the warper phase's and the proximal phase's; γ goes where the warper is."""
-        parameters = list(self.landmarker.parameters())
-        adams = [torch.optim.Adam(parameters, lr=self.learning_rates[which]) for which in (WARPER, PROXIMAL)]
+        """Two Adams over the landmarker: the warper phase's, which also holds γ, and the proximal phase's.
+
+        In joint optimisation the latter makes all steps and holds γ.
+        """
+        parameters, rates = list(self.landmarker.parameters()), (self.warper_learning_rate, self.learning_rate)
+        adams: list[torch.optim.Optimizer] = [torch.optim.Adam(parameters, lr=rate) for rate in rates]
         if self.gamma:
-            which = PROXIMAL if self.optimization == "joint" else WARPER
-            adams[which].add_param_group({"params": self.gamma, "lr": self.gamma_learning_rate})
-        return adams  # type: ignore[return-value]  # a list is taken for one of its own kind only
+            holder = PROXIMAL if self.optimization == "joint" else WARPER
+            adams[holder].add_param_group({"params": self.gamma, "lr": self.gamma_learning_rate})
+        return adams

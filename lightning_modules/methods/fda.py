@@ -1,18 +1,19 @@
-"""Fourier domain adaptation: photos with the target's low frequencies, then what several bands agree on."""
+"""Fourier domain adaptation: photos with the target's low frequencies, then the mean of several bands' landmarkers."""
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
+from lightning import Callback
 from torch import Tensor, nn
 
 from datamodules.faces import TrainBatch
 from lightning_modules.augment.amplitude import swap_amplitude
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.methods.adaptation import LANDMARKER, Adaptation
-from lightning_modules.methods.pseudo import loss_with_pseudo
-from lightning_modules.methods.pseudo_labelled import PseudoLabelled
+from lightning_modules.methods.pseudo import PseudoLandmarkStore
 
 Phase = Literal["bands", "pseudo"]
 
@@ -20,7 +21,7 @@ OTHERS = 1
 """Place of the optimizer of the other bands' landmarkers."""
 
 
-class FDA(PseudoLabelled, Adaptation):
+class FDA(Adaptation):
     """Train on photos with the low-frequency amplitudes of random target images (Yang and Soatto, CVPR 2020).
 
     In the first part of the run each band has a landmarker, all from the same start, which learns from photos swapped
@@ -28,15 +29,15 @@ class FDA(PseudoLabelled, Adaptation):
     landmarks, and the landmarker that is tested goes on with photos' labels, swapped with a band drawn for each photo,
     and those. The paper tests the mean of its three networks too; here one landmarker is tested, as of every method.
 
-    The paper's entropy term is left out: it makes a softmax over classes certain on the target, and coordinates have
-    no classes to be certain of. Its confident 66 % of the pixels become the faces on which crop and mirror image agree.
+    The paper's entropy term is left out: it sharpens a softmax over classes, which coordinates do not have. Its most
+    confident 66 % of the pixels become the faces on which crop and mirror image agree best.
 
     A step of the first part costs as many passes as there are bands; ``bands: [0.05]`` trains one landmarker only.
 
     Args:
         landmarker: the network, pretrained on the source; it learns the first band.
         bands: β of each landmarker, see :func:`~lightning_modules.augment.amplitude.swap_amplitude`.
-        band_share: share of the epochs that belong to the first part.
+        band_share: share of the epochs that belong to the first part of the run.
         pseudo_weight: of the loss on pseudo landmarks.
         keep: share of target faces whose pseudo landmarks are trained on.
         options: learning rate, schedule and clipping, see :class:`Adaptation`.
@@ -44,6 +45,8 @@ class FDA(PseudoLabelled, Adaptation):
     Raises:
         ValueError: there is no band, or a share or β is out of range.
     """
+
+    bounds = ("max_epochs",)
 
     def __init__(
         self,
@@ -60,11 +63,11 @@ class FDA(PseudoLabelled, Adaptation):
         if not 0 <= band_share <= 1 or not 0 < keep <= 1:
             raise ValueError(f"band_share is {band_share} and keep {keep}; expected shares in [0, 1] and (0, 1].")
         self.bands, self.band_share = tuple(bands), band_share
-        self.pseudo_weight, self.keep = pseudo_weight, keep
+        self.pseudo, self.pseudo_weight = PseudoLandmarkStore(keep=keep, finder=BandMean.of), pseudo_weight
         self.others = nn.ModuleList(deepcopy(landmarker) for _ in self.bands[1:])
 
     @property
-    def phase(self) -> Phase:  # type: ignore[override]  # a plain attribute in the base
+    def phase(self) -> Phase:
         """The current epoch's part of the run."""
         return self.phase_of(self.current_epoch)
 
@@ -73,15 +76,16 @@ class FDA(PseudoLabelled, Adaptation):
         return "bands" if epoch < self.band_share * (self.trainer.max_epochs or 1) else "pseudo"
 
     def pseudo_cycle_of(self, epoch: int) -> int | None:
-        """They are frozen once, when the first part ends."""
+        """They are found once, when the first part has ended."""
         return 0 if self.phase_of(epoch) == "pseudo" else None
 
-    def pseudo_landmarker(self) -> Landmarker:
-        """The mean over the bands."""
-        return BandMean(self._landmarkers)
+    def configure_callbacks(self) -> list[Callback]:
+        """Also what finds and saves the pseudo landmarks."""
+        return [*super().configure_callbacks(), self.pseudo]
 
     @property
-    def _landmarkers(self) -> list[Landmarker]:
+    def landmarkers(self) -> list[Landmarker]:
+        """One for each band, the tested one first."""
         return [self.landmarker, *(cast(Landmarker, other) for other in self.others)]
 
     def setup(self, stage: str) -> None:
@@ -106,7 +110,7 @@ class FDA(PseudoLabelled, Adaptation):
         assert source.landmarks is not None, "the source is labelled"
         assert target is not None, "the setting has a target"
         losses = []
-        for landmarker, beta in zip(self._landmarkers, self.bands, strict=True):
+        for landmarker, beta in zip(self.landmarkers, self.bands, strict=True):
             output = landmarker(swap_amplitude(source.images, target.images, beta))
             losses.append(landmarker.loss(output, source.landmarks))
         return torch.stack(losses).sum()
@@ -114,23 +118,17 @@ class FDA(PseudoLabelled, Adaptation):
     def pseudo_loss(self, batch: TrainBatch) -> Tensor:
         """The landmarker's own loss on swapped photos and on pseudo landmarks, a scalar."""
         source, target = batch.source, batch.target
-        assert source.landmarks is not None, "the source is labelled"
         assert target is not None, "the setting has a target"
-        assert self.pseudo is not None, "pseudo landmarks were frozen when the first part ended"
         beta = torch.tensor(self.bands)[torch.randint(len(self.bands), (len(source),))]
-        photos = swap_amplitude(source.images, target.images, beta)
+        photos = replace(source, images=swap_amplitude(source.images, target.images, beta))
         pseudo, weights = self.pseudo.lookup(target, self.image_size)
-        weights = self.pseudo_weight * weights
-        loss = loss_with_pseudo(self.landmarker, photos, source.landmarks, target.images, pseudo, weights)
-        # Plain ddp wants every parameter on the graph; the optimizer of the others is not stepped any more.
+        loss = self.pass_both(photos, target.images, (pseudo, self.pseudo_weight * weights))[1]
+        # Plain ddp expects a gradient for every parameter; the optimizer of the others is not stepped any more.
         return loss + sum(0.0 * parameter.sum() for parameter in self.others.parameters())
 
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Clip each landmarker's gradient by itself."""
-        super().on_before_optimizer_step(optimizer)
-        if self.gradient_clip_norm is not None and optimizer is not self._optimizers()[LANDMARKER].optimizer:
-            for other in self.others:
-                nn.utils.clip_grad_norm_(other.parameters(), self.gradient_clip_norm)
+    def clipped(self, place: int) -> list[nn.Module]:
+        """Each landmarker by itself."""
+        return [self.landmarker] if place == LANDMARKER else list(self.others)
 
     def further_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the other bands' landmarkers, at the landmarker's learning rate."""
@@ -138,12 +136,17 @@ class FDA(PseudoLabelled, Adaptation):
 
 
 class BandMean(Landmarker):
-    """What several landmarkers say on average: a landmarker of one stage, to look with and not to train."""
+    """The mean landmarks of several landmarkers, as a landmarker of one stage that is not trained itself."""
 
     def __init__(self, landmarkers: Sequence[Landmarker]) -> None:
         super().__init__()
         self.members = nn.ModuleList(landmarkers)
         self.image_size = landmarkers[0].image_size
+
+    @classmethod
+    def of(cls, method: FDA) -> "BandMean":
+        """The mean over the bands of a method."""
+        return cls(method.landmarkers)
 
     def forward(self, images: Tensor) -> LandmarkerOutput:
         """The members' mean landmarks."""

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import torch
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from typing_extensions import override
 
 from datamodules.faces import FaceBatch
 from datamodules.ibug68 import FLIP_PERMUTATION
 from lightning_modules.coordinates import to_crop, to_image_pixels
-from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput, evaluating
+from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.landmarkers.inference import estimate
 
 
@@ -53,9 +56,9 @@ def find_pseudo_landmarks(
     mirror_average: bool = True,
     keep: float = 1.0,
 ) -> PseudoLandmarks:
-    """Run the landmarker over the whole target set and freeze what it says.
+    """Run the landmarker over the whole target set and keep its estimates.
 
-    The landmarker is put in evaluation mode meanwhile, so that batch-norm neither learns from nor depends on the batch.
+    It runs in evaluation mode, so that batch-norm statistics neither change nor depend on the batch.
 
     Args:
         landmarker: the network.
@@ -64,7 +67,7 @@ def find_pseudo_landmarks(
         device: where the landmarker lives.
         gather: sums a tensor over all processes; each fills in its own faces and leaves the others zero.
         mirror_average: average the estimates on the crop and on its mirror image.
-        keep: share of faces to keep; the ones on which crop and mirror image disagree most get weight 0.
+        keep: share of faces to keep; those whose estimates on crop and mirror image differ most get weight 0.
             Below 1 it needs ``mirror_average``.
 
     Raises:
@@ -90,32 +93,71 @@ def find_pseudo_landmarks(
     return PseudoLandmarks(landmarks, kept / kept.mean())
 
 
-def loss_with_pseudo(
-    landmarker: Landmarker, photos: Tensor, labels: Tensor, faces: Tensor, pseudo: Tensor, weights: Tensor
-) -> Tensor:
-    """The loss of :func:`pass_with_pseudo`."""
-    return pass_with_pseudo(landmarker, photos, labels, faces, pseudo, weights)[1]
+class PseudoLabelling(Protocol):
+    """A method that uses a :class:`PseudoLandmarkStore`."""
+
+    landmarker: Landmarker
+    device: torch.device
+
+    def pseudo_cycle_of(self, epoch: int) -> int | None:
+        """A number that changes when pseudo landmarks are to be found anew; None for epochs that need none."""
 
 
-def pass_with_pseudo(
-    landmarker: Landmarker, photos: Tensor, labels: Tensor, faces: Tensor, pseudo: Tensor, weights: Tensor
-) -> tuple[LandmarkerOutput, Tensor]:
-    """The landmarker's own loss on photos' labels and on pseudo landmarks, in one forward pass (eq. 5).
+class PseudoLandmarkStore(Callback):
+    """The pseudo landmarks that a method uses: found when an epoch needs new ones, and kept in the checkpoint.
+
+    The method owns it and returns it from ``configure_callbacks``, so that Lightning calls its hooks.
 
     Args:
-        landmarker: the network.
-        photos: labelled crops, shape ``(B, 3, S, S)``.
-        labels: crop coordinates, shape ``(B, 68, 2)``.
-        faces: target crops, shape ``(N, 3, S, S)``.
-        pseudo: crop coordinates, shape ``(N, 68, 2)``.
-        weights: how much each of them counts beside a photo's 1, shape ``(N,)``.
+        mirror_average: see :func:`find_pseudo_landmarks`.
+        keep: see :func:`find_pseudo_landmarks`.
+        finder: the landmarker that finds them, given the method; the method's own if None.
 
-    Returns:
-        The output for the photos, then the target faces; and the sum of the photos' mean loss and the weighted target
-        faces' (their sum over B), a scalar.
+    Attributes:
+        current: those found last; None before the first time.
     """
-    output: LandmarkerOutput = landmarker(torch.cat([photos, faces]))
-    weights = torch.cat([weights.new_ones(len(photos)), weights])
-    loss = landmarker.loss(output, torch.cat([labels, pseudo]), weights)
-    # From the weighted mean over all faces.
-    return output, loss * (weights.sum() / len(photos))
+
+    def __init__(
+        self, mirror_average: bool = True, keep: float = 1.0, finder: Callable[[Any], Landmarker] | None = None
+    ) -> None:
+        self.mirror_average, self.keep, self.finder = mirror_average, keep, finder
+        self.current: PseudoLandmarks | None = None
+        self.cycle = -1
+
+    def lookup(self, batch: FaceBatch, size: int) -> tuple[Tensor, Tensor]:
+        """See :meth:`PseudoLandmarks.lookup`, of the current ones."""
+        assert self.current is not None, "they were found when the epoch began"
+        return self.current.lookup(batch, size)
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        method = cast(PseudoLabelling, pl_module)
+        cycle = method.pseudo_cycle_of(trainer.current_epoch)
+        if cycle is None or cycle == self.cycle:
+            return
+        data = cast(Any, trainer).datamodule
+        self.current = find_pseudo_landmarks(
+            method.landmarker if self.finder is None else self.finder(method),
+            data.target_loader(),
+            len(data.target_faces),
+            method.device,
+            lambda tensor: cast(Tensor, trainer.strategy.reduce(tensor, reduce_op="sum")),
+            self.mirror_average,
+            self.keep,
+        )
+        self.cycle = cycle
+
+    @override
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # A run resumed from an epoch's last step begins its next epoch without the hook above.
+        self.on_train_epoch_start(trainer, pl_module)
+
+    @override
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.current is not None:
+            checkpoint["pseudo_landmarks"] = {**vars(self.current), "cycle": self.cycle}
+
+    @override
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if kept := checkpoint.get("pseudo_landmarks"):
+            self.current, self.cycle = PseudoLandmarks(kept["landmarks"], kept["weights"]), kept["cycle"]

@@ -1,4 +1,4 @@
-"""Self-training with a mean teacher: what a slow copy sees in a plain view, the student learns in a hard one."""
+"""Self-training with a mean teacher: its landmarks on plain crops are what the student learns on augmented ones."""
 
 import math
 from copy import deepcopy
@@ -15,27 +15,26 @@ from lightning_modules.augment.stylization import Stylization
 from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.landmarkers.inference import estimate
 from lightning_modules.methods.adaptation import weights_of
-from lightning_modules.methods.pseudo import loss_with_pseudo
 from lightning_modules.methods.stylize import Stylize
 
 
 class SelfTraining(Stylize):
-    """Learn photos' labels and, on stylised faces, to agree with a teacher that averages one's own past.
+    """Learn photos' labels and, on stylised faces, the landmarks of a teacher.
 
     The teacher (Tarvainen and Valpola, NeurIPS 2017) is an exponential moving average of the student, batch-norm
-    statistics included. It looks at the crop as the loader gives it and at its mirror image, in evaluation mode; the
-    mean is what the student, looking at a :class:`StrongView` of the crop, is to say. How far crop and mirror image
-    disagree says how much a face counts.
+    statistics included. In evaluation mode it estimates landmarks on the crop as the loader gives it and on its mirror
+    image; their mean is the student's target on a :class:`StrongView` of the crop. The more the two estimates disagree,
+    the less the face counts.
 
     Args:
         landmarker: the network, pretrained on the source: what is tested and saved.
-        ema_decay: of the teacher. It rises to this from 0.1 as (1 + k) / (10 + k) with the step k, so that the teacher
-            follows early and remembers late.
-        consistency_weight: of the loss on the teacher's landmarks, once it has risen.
+        ema_decay: of the teacher. It rises to this from 0.1 as (1 + k) / (10 + k) with the step k: a young average
+            would else be dominated by the start.
+        consistency_weight: of the loss on the teacher's landmarks, after ``ramp_up``.
         ramp_up: share of the run in which that weight rises, as exp(-5 (1 - t)²) (the paper's).
-        tolerance: disagreement d, over inter-ocular distance, up to which a face is trusted.
+        tolerance: of the disagreement d between crop and mirror image, over inter-ocular distance.
         confidence: ``soft``: a face weighs exp(-d² / (2 tolerance²)); ``threshold``: 1 up to the tolerance, else 0.
-        tested: which of the two the landmarker is. The paper tests the teacher, which is the better one.
+        tested: which of the two is validated, tested and saved as the landmarker (the paper: the teacher).
         view: the student's view; the defaults of :class:`StrongView` if None.
         stylization: how photos are stylised, see :class:`Stylize`; None leaves them as they are.
         freeze_batch_norm: see :class:`Stylize`; of the student.
@@ -94,18 +93,17 @@ class SelfTraining(Stylize):
             seen, disagreement = estimate(self.teacher, batch.target.images)
         self.train_batch_norm(not self.freeze_batch_norm)
         photos = self.stylized(batch.source, batch.target, seen)
-        assert photos.landmarks is not None, "the source is labelled"
         views, moved = self.view(batch.target.images, seen)
         trust = self.trust(disagreement)
         weights = self.consistency_weight * rise(self.progress, self.ramp_up) * trust
-        loss = loss_with_pseudo(self.trained, photos.images, photos.landmarks, views, moved, weights)
+        loss = self.pass_both(photos, views, (moved, weights))[1]
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(photos))
         self.log("train/trust", trust.mean(), batch_size=len(photos))
         self.update(loss)
         self.follow(steps_done(self.trainer))
 
     def trust(self, disagreement: Tensor) -> Tensor:
-        """How much each face counts, in [0, 1], by how far crop and mirror image disagree, both of shape ``(B,)``."""
+        """How much each face counts, in [0, 1], given the disagreement of crop and mirror image; shapes ``(B,)``."""
         if self.confidence == "threshold":
             return (disagreement <= self.tolerance).to(disagreement.dtype)
         return (-0.5 * (disagreement / self.tolerance).square()).exp()

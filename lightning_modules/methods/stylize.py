@@ -6,21 +6,21 @@ import torch
 from torch import Tensor
 
 from datamodules.faces import FaceBatch, TrainBatch
-from lightning_modules.augment.stylization import Stylization, landmarks_of
-from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.augment.stylization import Stylization
+from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.methods.adaptation import Adaptation
 
 
 class Stylize(Adaptation):
     """Train on labelled photos given the target's look and exaggerated geometry.
 
-    The target is not learned from directly: its images lend colours and amplitudes, and the landmarker's own current
-    predictions on them say which shapes to warp photos to. Labels stay exact whatever those are worth.
+    The target's images are not trained on: photos take their colours and amplitudes, and are warped towards the
+    landmarker's current estimates on them. However wrong an estimate, the warped photo's labels are exact.
 
     Args:
         landmarker: the network, pretrained on the source.
         stylization: how photos are stylised; None leaves them as they are.
-        freeze_batch_norm: keep batch-norm statistics as the pretraining left them, those of photos.
+        freeze_batch_norm: keep the batch-norm statistics of the pretraining.
         options: learning rate, schedule and clipping, see :class:`Adaptation`.
     """
 
@@ -33,15 +33,6 @@ class Stylize(Adaptation):
     ) -> None:
         super().__init__(landmarker, **options)
         self.stylization, self.freeze_batch_norm = stylization, freeze_batch_norm
-        self.register_buffer("mean_face", torch.zeros(68, 2), persistent=False)
-        self.mean_face: Tensor
-
-    def setup(self, stage: str) -> None:
-        """Also take the mean face of the source, which exaggeration works from."""
-        super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and data is not None:
-            self.mean_face.copy_(data.source_shapes().mean(0))
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
         """One step on stylised photos."""
@@ -57,10 +48,20 @@ class Stylize(Adaptation):
         Args:
             photos: labelled crops.
             drawings: as many stylised faces.
-            shapes: landmarks of those, ``(B, 68, 2)``; what the landmarker says of them if None.
+            shapes: landmarks of those, crop coordinates, ``(B, 68, 2)``; the landmarker's estimates if None.
         """
         if self.stylization is None:
             return photos
         if shapes is None:
             shapes = landmarks_of(self.landmarker, drawings.images)
         return self.stylization(photos, drawings.images, shapes, self.mean_face)
+
+
+@torch.no_grad()
+def landmarks_of(landmarker: Landmarker, images: Tensor) -> Tensor:
+    """A landmarker's estimates for crops, ``(B, 68, 2)``, in evaluation mode and without gradient."""
+    with evaluating(landmarker):
+        landmarks: Tensor = landmarker(images).landmarks.float()
+    # Autocast caches the weights it has cast to bf16; those cast under no_grad would give the next pass no gradient.
+    torch.clear_autocast_cache()
+    return landmarks

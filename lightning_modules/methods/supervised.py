@@ -19,9 +19,10 @@ class Supervised(FaceMethod):
         warmup: share of the steps (at least two of them) in which the learning rate rises to its peak; then it falls
             along a cosine.
         weight_decay: decoupled weight decay.
-        continue_from_start: go on from the pretrained start of other methods, to see what further training by itself
-            does.
+        continue_from_start: go on from the pretrained start of other methods, as a control for longer training.
     """
+
+    bounds = ("max_epochs", "max_steps")
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class Supervised(FaceMethod):
         self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
 
     def setup(self, stage: str) -> None:
-        """Also give the landmarker the source's shapes (e.g. for its mean face)."""
+        """Also give the landmarker the source's labels under the plain crop, e.g. for its mean face."""
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
@@ -55,7 +56,7 @@ class Supervised(FaceMethod):
         optimizer = torch.optim.AdamW(
             self.landmarker.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
-        # OneCycleLR divides by the lengths of the rise and the fall, each a step short of what one would think.
+        # OneCycleLR divides by the lengths of the rise and the fall, each less a step, which must not be 0.
         steps = max(3, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,

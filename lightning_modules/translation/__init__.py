@@ -1,4 +1,4 @@
-"""Translators: images from one style to another, learned from unpaired images. Plain torch, but for the training."""
+"""Image translators from one style to another, learned from unpaired images; plain torch but for ``training``."""
 
 from lightning_modules.translation.discriminators import PatchDiscriminator
 from lightning_modules.translation.generators import Generator, ResNetGenerator, UNetGenerator
@@ -8,10 +8,8 @@ from lightning_modules.translation.translator import (
     TARGET,
     FurtherTerms,
     GeneratorLoss,
-    Translations,
+    TranslatedImages,
     Translator,
-    fixed,
-    linear_decay,
 )
 
 __all__ = [
@@ -23,9 +21,7 @@ __all__ = [
     "ImagePool",
     "PatchDiscriminator",
     "ResNetGenerator",
-    "Translations",
+    "TranslatedImages",
     "Translator",
     "UNetGenerator",
-    "fixed",
-    "linear_decay",
 ]

@@ -76,7 +76,7 @@ class UNetGenerator(Generator):
     """pix2pix's: 4×4 convolutions halve the size down to the bottom, mirrored ones double it, joined level by level.
 
     Args:
-        image_size: side of the images in pixels. It is halved as often as it is even: 8 times for 256, down to 1 pixel.
+        image_size: side of the images in pixels, halved as long as it is even: 8 times for 256, down to 1 pixel.
         width: channels of the first level; they double up to eight times as many.
 
     Raises:
@@ -95,7 +95,7 @@ class UNetGenerator(Generator):
             narrow = widths[level - 1] if level else 3
             down: list[nn.Module] = [nn.LeakyReLU(0.2)] if level else []
             down.append(nn.Conv2d(narrow, wide, 4, stride=2, padding=1))
-            # The bottom may be a single pixel, which less its mean is nothing.
+            # The deepest level may be a single pixel, which instance normalisation would set to 0.
             if 0 < level < levels - 1:
                 down.append(nn.InstanceNorm2d(wide))
             up: list[nn.Module] = [nn.ReLU()]

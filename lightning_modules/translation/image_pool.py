@@ -1,4 +1,4 @@
-"""Earlier translations, so that a discriminator does not only know the newest (Shrivastava et al., CVPR 2017)."""
+"""Earlier translated images for a discriminator to learn from too (Shrivastava et al., CVPR 2017, section 2.3)."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 
 class ImagePool(nn.Module):
-    """Keeps translated images and hands out old ones in place of new ones half of the time, once it is full.
+    """Stores translated images; once it is full, half of the images it is given are exchanged for stored ones.
 
-    Its images are part of its ``state_dict``, so that training goes on exactly. It draws from torch's random generator
-    of the CPU, unless it is given another one.
+    Its images are part of its ``state_dict``, so that a resumed training continues exactly. It draws from torch's
+    global generator of the CPU, unless it is given another one.
 
     Args:
-        size: how many images it holds; 0 hands everything through.
+        size: how many images it holds; 0 for none: all images come back as they are.
         generator: to draw from.
     """
 
@@ -23,23 +23,23 @@ class ImagePool(nn.Module):
         self.images: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``(B, 3, S, S)``, each as it is or exchanged for one from the pool, which keeps it; no gradient."""
+        """Images ``(B, 3, S, S)`` without gradient, each as given or exchanged for a stored one."""
         return torch.stack([self._exchanged(image) for image in images.detach()]) if self.size else images.detach()
 
     def _exchanged(self, image: Tensor) -> Tensor:
         if len(self.images) < self.size:
-            self.images.append(image)
+            self.images.append(image.clone())  # a view would keep its whole batch in memory
             return image
         if float(torch.rand((), generator=self.generator)) < 0.5:
             return image
         place = int(torch.randint(self.size, (), generator=self.generator))
-        kept, self.images[place] = self.images[place], image
+        kept, self.images[place] = self.images[place], image.clone()
         return kept.to(image)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The images, one tensor."""
+        """The images as one tensor ``(N, 3, S, S)``, or None if there are none yet."""
         return {"images": torch.stack(self.images) if self.images else None}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take the images of :meth:`get_extra_state`."""
-        self.images = [] if state["images"] is None else list(state["images"])
+        self.images = [] if state["images"] is None else [image.clone() for image in state["images"]]

@@ -1,13 +1,13 @@
 """Photos to the target's style and back (Zhu et al., "Unpaired image-to-image translation", ICCV 2017)."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
 
+from lightning_modules.landmarkers.base import frozen
 from lightning_modules.translation.discriminators import PatchDiscriminator
 from lightning_modules.translation.generators import Generator, ResNetGenerator
 
@@ -15,8 +15,8 @@ SOURCE, TARGET = "source", "target"
 
 
 @dataclass(frozen=True)
-class Translations:
-    """A batch in both styles; RGB in [0, 1], each of shape ``(B, 3, S, S)``.
+class TranslatedImages:
+    """A batch in both styles, there and back; RGB in [0, 1], each of shape ``(B, 3, S, S)``.
 
     Attributes:
         photos: as given.
@@ -35,7 +35,7 @@ class Translations:
     stylised_again: Tensor
 
 
-FurtherTerms = Callable[[Translations], Mapping[str, Tensor]]
+FurtherTerms = Callable[[TranslatedImages], Mapping[str, Tensor]]
 """More terms of the generators' objective: scalars by name, weighted."""
 
 
@@ -51,17 +51,17 @@ class GeneratorLoss:
 
     total: Tensor
     terms: dict[str, Tensor]
-    images: Translations
+    images: TranslatedImages
 
 
 class Translator(nn.Module):
     """Two generators and two discriminators, one of each for either style.
 
-    The two of a kind are built alike and start apart: weights of all convolutions are N(0, 0.02²), biases 0.
+    The two of a kind have the same architecture. All convolutions start with weights from N(0, 0.02²) and biases 0.
 
     Args:
-        generator: what one is like (default: the paper's, with 9 blocks).
-        discriminator: what one is like (default: the paper's, 70 × 70 patches).
+        generator: the architecture of both (the paper's with 9 blocks if None).
+        discriminator: the architecture of both (the paper's with 70 × 70 patches if None).
         cycle_weight: λ of the cycle term, for images in [-1, 1] as published.
         identity_weight: of the identity term, as a share of ``cycle_weight`` (0.5: five times); 0 leaves it out.
     """
@@ -81,7 +81,7 @@ class Translator(nn.Module):
         self.initialise()
 
     def initialise(self) -> None:
-        """Forget what was learned: draw all weights anew."""
+        """Draw all weights from torch's global generator."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(module.weight, 0.0, 0.02)
@@ -96,10 +96,10 @@ class Translator(nn.Module):
         """Stylised faces as photos; RGB in [0, 1], shape ``(B, 3, S, S)``."""
         return cast(Tensor, self.generators[SOURCE](stylised))
 
-    def translate(self, photos: Tensor, stylised: Tensor) -> Translations:
+    def translate(self, photos: Tensor, stylised: Tensor) -> TranslatedImages:
         """Both batches there and back."""
         to_target, to_source = self.to_target(photos), self.to_source(stylised)
-        return Translations(
+        return TranslatedImages(
             photos, stylised, to_target, to_source, self.to_source(to_target), self.to_target(to_source)
         )
 
@@ -109,10 +109,10 @@ class Translator(nn.Module):
         Args:
             photos: RGB in [0, 1], shape ``(B, 3, S, S)``.
             stylised: likewise; nothing pairs them with the photos.
-            further: gives more terms, e.g. what a landmarker says of the translations.
+            further: gives more terms, e.g. of a landmarker's estimates on the translated images.
         """
         images = self.translate(photos, stylised)
-        with fixed(self.discriminators):
+        with frozen(self.discriminators):
             fooled = [self.discriminators[TARGET](images.to_target), self.discriminators[SOURCE](images.to_source)]
         back = distance(images.photos_again, photos) + distance(images.stylised_again, stylised)
         terms = {
@@ -132,7 +132,7 @@ class Translator(nn.Module):
         Args:
             photos: real ones.
             stylised: real ones.
-            to_target: photos in the target's style, best by way of an :class:`ImagePool`.
+            to_target: photos in the target's style, usually out of an :class:`ImagePool`.
             to_source: stylised faces as photos, likewise.
         """
         losses = [
@@ -140,7 +140,7 @@ class Translator(nn.Module):
             + least_squares(self.discriminators[style](translated.detach()), real=False)
             for style, real, translated in ((TARGET, stylised, to_target), (SOURCE, photos, to_source))
         ]
-        # Halved, so that the discriminators learn more slowly than the generators.
+        # Halved as published (section 7.1), so that discriminators learn more slowly than generators.
         return (losses[0] + losses[1]) / 2
 
 
@@ -150,21 +150,5 @@ def least_squares(judged: Tensor, real: bool) -> Tensor:
 
 
 def distance(images: Tensor, others: Tensor) -> Tensor:
-    """Mean absolute difference of images in [0, 1], counted as published: in [-1, 1]; a scalar."""
+    """Mean absolute difference of images in [0, 1], in the published scale of [-1, 1], i.e. doubled; a scalar."""
     return 2 * (images - others).float().abs().mean()
-
-
-def linear_decay(progress: float, start: float = 0.5) -> float:
-    """1 up to the share ``start`` of a run, then along a line to 0 at its end."""
-    return min(1.0, (1 - progress) / (1 - start)) if start < 1 else 1.0
-
-
-@contextmanager
-def fixed(module: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a module, and leave none in it."""
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    yield
-    for parameter in learning:
-        parameter.requires_grad_(True)

@@ -1,8 +1,7 @@
-"""Image gradients for the warping losses: one call for each, images in, gradient images out.
+"""Image gradient operators for the warping losses, all of them kornia's.
 
-A photo and a stylised face differ in colour but share edges; that is why eq. 3 of the paper compares their gradients.
-The operators are kornia's. All of them have a finite gradient everywhere, on flat colour as well; all but
-:class:`Canny` are smooth functions of the image.
+A photo and a stylised face differ in colour but share edges: eq. 3 of the paper compares their gradients. All operators
+have a finite derivative everywhere, also on flat colour; all but :class:`Canny` are smooth functions of the image.
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +17,7 @@ class ImageGradient(nn.Module, ABC):
     """A gradient operator on RGB or grey images.
 
     Args:
-        grey: turn RGB images to grey first; otherwise each channel has its own gradient.
+        grey: convert RGB images to grey first; otherwise the operator applies to each channel.
     """
 
     def __init__(self, grey: bool = True) -> None:
@@ -32,7 +31,7 @@ class ImageGradient(nn.Module, ABC):
             image: values in [0, 1], shape ``(B, C, S, S)``, C = 3 or 1.
 
         Returns:
-            Shape ``(B, G, S, S)``; G is 1 if ``grey``, else C (two or three times that for derivatives kept apart).
+            Shape ``(B, G, S, S)``; G is 1 if ``grey``, else C, times the number of derivatives the operator returns.
 
         Raises:
             ValueError: the image has not 1 or 3 channels.
@@ -69,16 +68,16 @@ class Sobel(ImageGradient):
 
 
 class SpatialGradient(ImageGradient):
-    """First or second derivatives along x and y, or their magnitude.
+    """First or second derivatives along x and y, or their magnitude, in units of the image's values per pixel.
 
     Args:
         grey: see :class:`ImageGradient`.
         mode: ``sobel`` (3×3) or ``diff`` (central differences).
         magnitude: return ``sqrt(dx² + dy² + eps)``; otherwise the vector, which tells a dark-to-light edge from a
             light-to-dark one. Of second derivatives, ``sqrt(dxx² + 2 dxy² + dyy² + eps)``, the Frobenius norm of the
-            Hessian, which does not change when the image is turned.
+            Hessian, which is invariant to rotation.
         eps: keeps the magnitude differentiable on flat colour.
-        order: 1 for the slope; 2 for the slope's slope, which peaks on lines instead of edges.
+        order: 1 for first derivatives; 2 for second ones, which peak on lines instead of edges.
 
     Raises:
         ValueError: ``order`` is neither 1 nor 2.
@@ -143,12 +142,11 @@ class Laplacian(ImageGradient):
 
 
 class Canny(ImageGradient):
-    """Gradient magnitude on Canny's edges, 0 off them. The gradient flows through the magnitude, not the edge map.
+    """Gradient magnitude on Canny's edges, 0 elsewhere; differentiated through the magnitude, not the edge map.
 
-    The edge map is a step function of the image: an edge pixel comes or goes at once, where its neighbour becomes the
-    steeper or a threshold is crossed. A loss on it jumps there. Between jumps its gradient only changes the slope of
-    the edges there are, and is zero off them: it does not know that an edge could move to the next pixel. It is here
-    to be compared; the other operators of this file do not jump.
+    The edge map is a step function of the image: edge pixels appear or vanish where a neighbour becomes steeper or a
+    threshold is crossed, and a loss on it jumps there. Between jumps its derivative only changes the strength of the
+    present edges; it does not know that an edge could move to the next pixel. Included for comparison.
 
     Args:
         grey: see :class:`ImageGradient`.

@@ -1,7 +1,6 @@
 """The terms of the warping objective (eq. 3 of the paper): how well a warped photo matches a stylised face.
 
-Image terms are modules with one call, ``loss(warped, stylised, mask) -> (B,)``, so that YAML chooses among them by
-``class_path``. They run in float32 or better with autocast off.
+Image terms are modules, ``loss(warped, stylised, mask) -> (B,)``, computed in float32 or better with autocast off.
 """
 
 import math
@@ -13,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.warping.fields.spline import PolyharmonicSpline
+from lightning_modules.warping.fields.base import WarpingField
 from lightning_modules.warping.image_gradients import ImageGradient, Sobel
 
 
 class ImageLoss(nn.Module, ABC):
-    """How far a warped photo is from the stylised face it was warped onto."""
+    """An image term: how much a warped photo differs from the stylised face it was warped onto."""
 
     def forward(self, warped: Tensor, stylised: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of each face.
@@ -26,8 +25,8 @@ class ImageLoss(nn.Module, ABC):
         Args:
             warped: photos in the shape of the stylised faces, RGB in [0, 1], shape ``(B, 3, S, S)``.
             stylised: the stylised faces, RGB in [0, 1], shape ``(B, 3, S, S)``.
-            mask: how much each pixel counts, shape ``(B, 1, S, S)``; all alike if None. A face whose mask is all zero
-                has a loss without gradient.
+            mask: weight of each pixel, ≥ 0, shape ``(B, 1, S, S)``; equal if None. Where a face's mask is all zero, the
+                gradient of its loss is zero.
 
         Returns:
             Shape ``(B,)``.
@@ -77,12 +76,12 @@ class PixelMSE(ImageLoss):
 
 
 class GradientNCC(ImageLoss):
-    """One minus the zero-mean normalised cross-correlation of image gradients: blind to contrast and line weight.
+    """One minus the zero-mean normalised cross-correlation of image gradients, which does not depend on contrast.
 
     Args:
         gradient: the gradient operator; ``Sobel()`` if None.
-        blur_sigma: standard deviation, in pixels, of a Gaussian blur of the gradient images, which lets edges attract
-            each other from further apart; 0 for none.
+        blur_sigma: standard deviation, in pixels, of a Gaussian blur of the gradient images, which gives edges further
+            apart a gradient towards each other; 0 for none.
 
     Raises:
         ValueError: ``blur_sigma`` is negative.
@@ -109,22 +108,22 @@ class GradientNCC(ImageLoss):
 
 
 class MultiScale(ImageLoss):
-    """Any image loss, averaged over a pyramid: at coarse levels, edges attract each other from further apart.
+    """Any image loss, averaged over a pyramid: at coarse levels, edges further apart still overlap.
 
-    Each level is the mean of 2×2 pixels of the one before, so that the centres of both images' pixels stay together; a
-    mask is averaged alike. An odd side loses its last row and column.
+    Each level averages 2×2 pixels of the one before, of the images and of the mask. An odd side loses its last row and
+    column.
 
     Args:
         loss: the loss of one level; squared difference of Sobel gradients if None.
         levels: number of levels; 1 is the loss itself.
-        weights: each level's share, from fine to coarse, in any unit; all alike if None.
+        weights: of each level, from fine to coarse, normalised to sum to 1; equal if None.
 
     Raises:
         ValueError: there is no level, or not one weight ≥ 0 for each, or all are 0.
     """
 
     SMALLEST = 4
-    """Least side of the coarsest level, in pixels: what is smaller is mostly border to a 3×3 kernel."""
+    """Least side of the coarsest level, in pixels: on less, most of a 3×3 kernel's output is affected by the border."""
 
     def __init__(self, loss: ImageLoss | None = None, levels: int = 3, weights: Sequence[float] | None = None) -> None:
         super().__init__()
@@ -156,10 +155,10 @@ class MultiScale(ImageLoss):
 
 
 class NoImageLoss(ImageLoss):
-    """Zero: for an objective without an image term."""
+    """Zero, for an objective without an image term."""
 
     def compare(self, warped: Tensor, stylised: Tensor, mask: Tensor) -> Tensor:
-        """Zeros, on the graph, so that a backward pass finds its way."""
+        """Zeros that depend on ``warped``, so that a backward pass has a graph to follow."""
         return (warped * 0.0).sum(dim=(1, 2, 3))
 
 
@@ -185,18 +184,17 @@ def _correlation(a: Tensor, b: Tensor, mask: Tensor, eps: float = 1e-8) -> Tenso
     return masked_mean(a * b, mask) / spread.sqrt()
 
 
-def landmark_warping_error(spline: PolyharmonicSpline, predicted: Tensor, photo: Tensor) -> Tensor:
-    """How far w_γ takes the predicted landmarks from the photo's: the third term of eq. 3.
+def landmark_warping_error(field: WarpingField, predicted: Tensor, photo: Tensor) -> Tensor:
+    """How far from the photo's landmarks w_γ takes the predicted ones: the third term of eq. 3.
 
-    Zero, up to rounding, for a spline that interpolates these (λ = 0); it has something to say for λ > 0, and where the
-    spline was fitted to other points than the photo's (``LearnedField``).
+    Zero, up to rounding, for a field that fits the landmarks, as an interpolating spline (λ = 0) does.
 
     Args:
-        spline: the field, fitted from ``predicted`` to ``photo`` or points near it.
+        field: of the B pairs.
         predicted: landmarks on the stylised face, crop coordinates, shape ``(B, K, 2)``.
         photo: the photo's landmarks, crop coordinates, shape ``(B, K, 2)``.
 
     Returns:
         Mean squared distance per face, in squared crop coordinates, shape ``(B,)``.
     """
-    return (spline.evaluate(predicted) - photo).square().sum(dim=-1).mean(dim=-1)
+    return (field.evaluate(predicted) - photo).square().sum(dim=-1).mean(dim=-1)

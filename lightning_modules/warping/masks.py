@@ -1,4 +1,4 @@
-"""The region of a face, from its landmarks: where the image terms of the warping objective look."""
+"""Masks of the stylised crop for the image terms: the face's region, and where the photo has pixels."""
 
 import math
 
@@ -8,7 +8,8 @@ from torch import Tensor
 from lightning_modules.coordinates import pixel_grid
 
 _DIRECTIONS = 64
-"""Half-planes that bound the hull; the mask is at most 1 - cos(π / 64), a thousandth of the face, too wide."""
+"""Number of half-planes whose intersection stands for the hull; it is too wide by at most 1 - cos(π / 64), a thousandth
+of the face."""
 
 
 @torch.no_grad()
@@ -37,7 +38,7 @@ def face_region_mask(landmarks: Tensor, size: int, softness: float = 0.0, margin
     pixels = pixel_grid(size, landmarks.device, landmarks.dtype)
     distance = landmarks.new_full((len(landmarks), size, size), -torch.inf)
     for k in range(_DIRECTIONS):
-        # The hull is where, in every direction, a pixel lies no further out than the outermost landmark.
+        # A point is inside the hull if, in every direction, the outermost landmark lies at least as far out.
         angle = 2 * math.pi * k / _DIRECTIONS
         x, y = math.cos(angle), math.sin(angle)
         outermost = (landmarks[..., 0] * x + landmarks[..., 1] * y).amax(dim=1)
@@ -46,3 +47,21 @@ def face_region_mask(landmarks: Tensor, size: int, softness: float = 0.0, margin
     distance = distance - margin
     mask = torch.sigmoid(-distance / softness) if softness else (distance <= 0).to(distance.dtype)
     return mask.unsqueeze(1)
+
+
+def inside_photo(field: Tensor, photo_size: int | None = None) -> Tensor:
+    """Mask of the stylised crop's pixels that take their colour from within the photo.
+
+    Args:
+        field: crop coordinates in the photo, shape ``(B, S, S, 2)``.
+        photo_size: side of the photo in pixels; the field's own side if None.
+
+    Returns:
+        1 where the photo coordinate lies between the centres of its outermost pixels, so that padding plays no part,
+        and 0 elsewhere; shape ``(B, 1, S, S)``, without gradient.
+    """
+    size = photo_size or field.shape[1]
+    # A thousandth of a pixel of slack, so that rounding does not put the identity's own border outside.
+    pixels = field.detach() * size
+    inside = ((pixels >= -1e-3) & (pixels <= size - 1 + 1e-3)).all(dim=-1)
+    return inside.unsqueeze(1).to(field.dtype)

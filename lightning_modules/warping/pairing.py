@@ -1,7 +1,7 @@
 """Which photo of a batch is warped onto which stylised face.
 
-A warp between a face turned left and one turned right has to invent a cheek and hide another; the image term then
-measures the pose and not the landmarks. A pairing is a class with one call, chosen by YAML.
+A warp from a face turned left to one turned right has to invent one cheek and hide the other; the image term then
+measures the difference in pose rather than the landmarks.
 """
 
 from abc import ABC, abstractmethod
@@ -33,7 +33,7 @@ class Pairing(ABC):
 
 
 class InOrder(Pairing):
-    """As the loader drew them: at random."""
+    """In the loader's order, which is random."""
 
     def __call__(self, photo_landmarks: Tensor, predicted: Tensor) -> Tensor:
         """0 … B - 1."""
@@ -41,9 +41,9 @@ class InOrder(Pairing):
 
 
 class SimilarPose(Pairing):
-    """Faces turned alike: the pairing of a batch with the smallest sum of squared differences of :func:`yaw`.
+    """By pose: the pairing of a batch with the smallest sum of squared differences of :func:`yaw`.
 
-    In one dimension the best assignment under any convex cost pairs by rank, so two sorts find it (Santambrogio,
+    In one dimension the optimal assignment under any convex cost pairs by rank, so two sorts find it (Santambrogio,
     Optimal Transport for Applied Mathematicians, th. 2.9).
     """
 
@@ -56,11 +56,11 @@ class SimilarPose(Pairing):
 
 
 def yaw(landmarks: Tensor) -> Tensor:
-    """How far a face is turned, from its landmarks: about proportional to the tangent of its yaw.
+    """How far a face is turned to the side, from its landmarks: about proportional to the tangent of its yaw.
 
-    How far the nose tip lies, along the axis from the face's left to its right side, from the middle between the sides
-    (each the mean of jaw end and outer eye corner), in lengths of that axis. Measured along the face's own axis, it
-    does not change when the face is moved, scaled or turned within the image.
+    A side of the face is the mean of its jaw end and outer eye corner. The measure is the nose tip's distance from the
+    middle between both sides, along the axis that joins them and in lengths of that axis, so it does not change when
+    the face is moved, scaled or rotated within the image.
 
     Args:
         landmarks: iBUG-68, any frame with y down, shape ``(B, 68, 2)``.
@@ -77,6 +77,6 @@ def yaw(landmarks: Tensor) -> Tensor:
     points = landmarks.to(torch.promote_types(landmarks.dtype, torch.float32))
     left, right = points[:, list(_LEFT)].mean(dim=1), points[:, list(_RIGHT)].mean(dim=1)
     axis, nose = right - left, points[:, _NOSE_TIP] - (left + right) / 2
-    # The floor is for collapsed faces: a thousandth of a crop, squared.
+    # Floor for faces whose sides coincide: a thousandth of a crop, squared.
     turned = (nose * axis).sum(dim=-1) / axis.square().sum(dim=-1).clamp_min(1e-6)
     return torch.nan_to_num(turned, nan=0.0, posinf=0.0, neginf=0.0)

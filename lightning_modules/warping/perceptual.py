@@ -1,6 +1,6 @@
 """A perceptual image term: features of a frozen network instead of pixels.
 
-A photo and a drawing of one face share eyes and a mouth rather than colours or lines; deeper features see the former.
+A photo and a drawing share eyes and a mouth rather than colours and lines: deeper features compare the former.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ class Perceptual(ImageLoss):
     With ``normalise`` this is LPIPS without its learned channel weights (Zhang et al., "The Unreasonable Effectiveness
     of Deep Features as a Perceptual Metric", CVPR 2018, eq. 1), where layers are averaged instead of summed.
 
-    The network's weights are no parameters of this module and in no checkpoint: they are loaded anew, and are the same,
-    whenever a run starts or goes on. A mask counts where a feature lies; the feature itself also sees pixels around.
+    The network's weights are neither parameters of this module nor part of a checkpoint: they are loaded again, and are
+    the same, when a run resumes. The mask applies to where a feature lies; its receptive field reaches beyond.
 
     Args:
         network: timm's or torchvision's name. Convolutional networks take crops of any size.
@@ -30,15 +30,15 @@ class Perceptual(ImageLoss):
             1 and 2 if None), or names of a torchvision network's layers (LPIPS's if None).
         pretrained: true for the library's own ImageNet weights, downloaded on first use; ``package`` for those of an
             installed Python package (timm's ``tf_efficientnet_lite0``); false for random weights, always the same.
-        weights: file with the network's weights, as the library names them; comes before ``pretrained``.
-        source: the library.
+        weights: file with the network's weights, as the library names them; takes precedence over ``pretrained``.
+        source: the library that the network is taken from.
         normalise: scale the channels of each pixel to unit length, and sum their squared differences (between 0 and 4);
             otherwise the squared differences are averaged over channels as they are.
 
     Raises:
         ValueError: there is no such network, or it has no such layers, or ``package`` holds no weights of it.
         FileNotFoundError: ``weights`` does not exist.
-        RuntimeError: the weights cannot be had, or are not the network's.
+        RuntimeError: the weights cannot be loaded or downloaded, or are not the network's.
     """
 
     def __init__(

@@ -5,70 +5,93 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
 
 from callbacks.exact_resume import AtomicCheckpointIO, ExactResume
 
 
 def draw() -> list[float]:
-    """From every generator, also numpy's normal, which keeps a second draw for later, and Python's."""
-    return [
-        *torch.rand(3).tolist(),
-        *torch.randn(3).tolist(),
-        float(np.random.normal()),  # noqa: NPY002 - the global generator is what is tested
-        float(np.random.rand()),  # noqa: NPY002
-        random.random(),
-        random.gauss(0, 1),
-    ]
+    """From every global generator."""
+    return [*torch.rand(2).tolist(), float(np.random.rand()), random.random()]  # noqa: NPY002
 
 
-def restore(state: dict[str, Any]) -> None:
-    callback = ExactResume()
-    callback.load_state_dict(state)
-    callback.on_train_start(None, None)  # type: ignore[arg-type]
+class Noise(LightningModule):
+    """Draws in every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.drawn: list[list[float]] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.drawn.append(draw())
+        return self.weight.square()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
 
 
+def steps(
+    seed: int, folder: Path, epochs: int = 2, resume: bool = False, callback: ExactResume | None = None
+) -> list[list[float]]:
+    """What two steps an epoch draw, under a seed; each epoch's checkpoint is ``folder/last.ckpt``."""
+    module, saved = Noise(), ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    torch.manual_seed(seed)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        logger=False,
+        callbacks=[callback or ExactResume(), saved],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    # What else is drawn, before training and between steps, must not count.
+    draw()
+    loader = DataLoader(torch.zeros(2, 1), batch_size=1)  # type: ignore[arg-type]
+    trainer.fit(module, loader, ckpt_path=folder / "last.ckpt" if resume else None, weights_only=True)
+    return module.drawn
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:Checkpoint directory .* exists")
 class TestExactResume:
-    def test_draws_after_restoring_are_those_after_saving(self, tmp_path: Path) -> None:
-        torch.manual_seed(1)
-        np.random.seed(2)  # noqa: NPY002
-        random.seed(3)
-        draw()
-        # Through a file, as a checkpoint goes, unpickling nothing but tensors and plain values.
-        torch.save(ExactResume().state_dict(), tmp_path / "state")
-        expected = [draw() for _ in range(3)]
-        torch.manual_seed(7)
-        np.random.seed(8)  # noqa: NPY002
-        random.seed(9)
-        assert draw() != expected[0]
-        restore(torch.load(tmp_path / "state", weights_only=True))
-        assert [draw() for _ in range(3)] == expected
+    def test_steps_draw_by_seed_and_step(self, tmp_path: Path) -> None:
+        whole = steps(1, tmp_path / "whole")
+        assert len({tuple(step) for step in whole}) == 4
+        assert steps(1, tmp_path / "again") == whole
+        assert steps(2, tmp_path / "other") != whole
+        assert steps(1, tmp_path / "cut", epochs=1) == whole[:2]
+        # With the seed of the run that began, whatever the new process was given.
+        assert steps(9, tmp_path / "cut", resume=True) == whole[2:]
 
-    def test_states_are_set_when_training_starts_and_only_once(self) -> None:
-        """Not while loading: what Lightning draws between loading and training must not count."""
-        callback, state = ExactResume(), ExactResume().state_dict()
-        expected = draw()
-        callback.load_state_dict(state)
-        draw()
-        callback.on_train_start(None, None)  # type: ignore[arg-type]
-        assert draw() == expected
-        callback.on_train_start(None, None)  # type: ignore[arg-type]
-        assert draw() != expected
+    def test_each_process_draws_its_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = steps(1, tmp_path / "0")
+        monkeypatch.setattr(Trainer, "global_rank", 1)
+        second = steps(1, tmp_path / "1")
+        assert not any(
+            a == b for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
+        )
 
-    def test_a_fresh_run_is_left_alone(self) -> None:
-        torch.manual_seed(5)
-        expected = torch.rand(2)
-        torch.manual_seed(5)
-        ExactResume().on_train_start(None, None)  # type: ignore[arg-type]
-        assert torch.equal(torch.rand(2), expected)
+    def test_a_checkpoint_with_generator_states_is_gone_on_from(self, tmp_path: Path) -> None:
+        """Those of earlier versions: states in place of the seed, which is then the new run's."""
 
-    def test_saving_does_not_draw(self) -> None:
-        first = ExactResume().state_dict()
-        second = ExactResume().state_dict()
-        assert torch.equal(first["torch"], second["torch"])
-        assert first["python"] == second["python"]
-        assert torch.equal(first["numpy"][1], second["numpy"][1])
+        class Earlier(ExactResume):
+            def state_dict(self) -> dict[str, Any]:
+                return {
+                    "torch": torch.get_rng_state(),
+                    "cuda": None,
+                    "numpy": ["MT19937", torch.zeros(624)],
+                    "python": [],
+                }
+
+            @property
+            def state_key(self) -> str:
+                return ExactResume().state_key
+
+        steps(1, tmp_path, epochs=1, callback=Earlier())
+        assert steps(1, tmp_path, resume=True) == steps(1, tmp_path / "whole")[2:]
 
 
 class TestAtomicCheckpointIO:
@@ -102,7 +125,3 @@ class TestAtomicCheckpointIO:
         # The half-written one is no obstacle to the next.
         AtomicCheckpointIO().save_checkpoint(self.new, path)
         assert torch.load(path, weights_only=True)["epoch"] == 2
-
-    def test_a_trainer_uses_it(self, tmp_path: Path) -> None:
-        trainer = Trainer(accelerator="cpu", logger=False, plugins=[AtomicCheckpointIO()], default_root_dir=tmp_path)
-        assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)

@@ -1,16 +1,17 @@
-import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from lightning import Trainer
 
-from callbacks.nme_table import COLUMNS, NMETable, print_scores
+from callbacks.nme_table import COLUMNS, NMETable, print_scores, read_rows
+from callbacks.progress import epoch_of
 from datamodules.datasets import SyntheticDataModule
 from datamodules.setting import SettingDataModule
 from lightning_modules.methods import Supervised
 from tests.lightning_modules.methods.small import SIZE, LinearLandmarker
 
-FIGURES = {"a_full": {"nme": 3.14159265, "fr@8": 12.5, "auc@8": 61.0, "n": 8.0}}
+SCORES = {"a_full": {"nme": 3.14159265, "fr@8": 12.5, "auc@8": 61.0, "n": 8.0}}
 
 
 def data() -> SettingDataModule:
@@ -38,11 +39,10 @@ def fit(root: Path, epochs: int, **options: object) -> Supervised:
 
 
 def rows(root: Path) -> list[dict[str, str]]:
-    with (root / "nme.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_rows(root / "nme.csv")
 
 
-def test_one_row_per_figure_and_epoch(tmp_path: Path) -> None:
+def test_one_row_per_subset_and_epoch(tmp_path: Path) -> None:
     """The sanity check's scores, of an untrained network on a few batches, are not among them."""
     method = fit(tmp_path, 3, num_sanity_val_steps=1)
     written = rows(tmp_path)
@@ -58,9 +58,13 @@ def test_one_row_per_figure_and_epoch(tmp_path: Path) -> None:
         assert int(row["n"]) == values["n"] == {"full": 4, "hard": 2}[name]
 
 
-def test_a_resumed_run_drops_the_epochs_it_does_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["subset", "figure"])
+def test_a_resumed_run_drops_the_epochs_it_does_again(tmp_path: Path, column: str) -> None:
+    """Also of a run begun when the column had another name."""
     fit(tmp_path, 4)
     before = rows(tmp_path)
+    written = (tmp_path / "nme.csv").read_text()
+    (tmp_path / "nme.csv").write_text(written.replace("subset", column))
 
     class ResumesAtTwo:
         default_root_dir, is_global_zero, current_epoch = str(tmp_path), True, 2
@@ -76,14 +80,19 @@ def test_a_new_run_in_an_old_folder_starts_a_new_file(tmp_path: Path) -> None:
     assert [row["epoch"] for row in rows(tmp_path)] == ["0", "0"]
 
 
-def test_the_console_table_has_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    print_scores(FIGURES, 4.2, "epoch 1/2 (warper)")
+def test_the_console_table_has_the_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    print_scores(SCORES, 4.2, "epoch 1/2 (warper)")
     text = capsys.readouterr().out
     for word in ("epoch 1/2 (warper)", "NME %", "a_full", "3.14", "12.50", "61.00", "8", "average", "4.20"):
         assert word in text
     assert "SYNTHETIC" not in text
 
 
-def test_figures_of_drawn_faces_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    print_scores(FIGURES, 4.2, "tested", data())
+def test_scores_of_drawn_faces_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    print_scores(SCORES, 4.2, "tested", data())
     assert "SYNTHETIC" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(5, "epoch 3/5"), (-1, "epoch 3"), (None, "epoch 3")])
+def test_epochs_are_counted_with_and_without_a_limit(limit: int | None, expected: str) -> None:
+    assert epoch_of(SimpleNamespace(current_epoch=2, max_epochs=limit)) == expected  # type: ignore[arg-type]

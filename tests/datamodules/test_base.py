@@ -1,3 +1,5 @@
+"""A data set by itself, without a setting, under a plain trainer."""
+
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,6 @@ from lightning import Trainer
 
 from datamodules.base import FaceDataModule
 from datamodules.datasets import FolderDataModule, SyntheticDataModule
-from datamodules.faces import DataError
 from lightning_modules.landmarkers import SLPT
 from lightning_modules.methods import Supervised
 from tests.layouts import write_folder
@@ -32,7 +33,6 @@ def trainer(root: Path) -> Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=1,
     )
 
 
@@ -57,16 +57,7 @@ def test_a_data_set_alone_trains_validates_and_tests_under_a_plain_trainer(
     (tested,) = trainer(tmp_path).test(method, datamodule=data, verbose=False)
     assert validated[f"val/{subset}/nme"] == pytest.approx(tested[f"test/{subset}/nme"])
     assert 0 < validated[f"val/{subset}/nme"] < 100
-
-
-def test_alone_it_has_no_target(tmp_path: Path) -> None:
-    data = drawn(tmp_path)
-    data.image_size, data.batch_size = 32, 4
+    # It has no target.
     batch = next(iter(data.train_dataloader()))
-    assert batch.target is None
-    assert batch.source.images.shape == (4, 3, 32, 32)
-
-
-def test_a_set_without_stand_in_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"FolderDataModule has no stand-in faces\..*DATA=ROOT"):
-        FolderDataModule(str(tmp_path)).stand_in(0)
+    assert batch.source.images.shape == (2, 3, 64, 64)
+    assert batch.target is data.target_faces is None

@@ -4,24 +4,22 @@ import functools
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
 
 from datamodules import files
-from datamodules.datasets import CariFaceDataModule, FolderDataModule, SyntheticDataModule
-from datamodules.faces import DataError, FaceBatch, UnlabelledFaces
+from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, FolderDataModule, SyntheticDataModule
+from datamodules.faces import DataError
 from datamodules.formats import write_npy
-from datamodules.setting import SettingDataModule
+from datamodules.setting import SettingDataModule, UnpairedImages
 from experiments.catalogue import config_files, names
 from experiments.cli import WarpmarkCLI
-from lightning_modules.landmarkers import SLPT
-from lightning_modules.methods import FaceWarping
-from tests.layouts import write_folder
+from tests.layouts import write_artiface, write_cariface, write_folder, write_w300
 
 Compose = Callable[..., SettingDataModule]
 
@@ -41,7 +39,7 @@ def compose(tiny_landmarker_yaml: Path, tmp_path: Path) -> Compose:
     """The data of ``make train SETTING=…``, without the reading."""
 
     def compose(setting: str, *arguments: str) -> SettingDataModule:
-        chosen = [f"--config={file}" for file in (*config_files(setting, "supervised", "slpt", "quick"),)]
+        chosen = [f"--config={file}" for file in config_files(setting, "supervised", "slpt", "quick")]
         chosen += [f"--config={tiny_landmarker_yaml}", f"--paths.runs={tmp_path / 'runs'}"]
         return WarpmarkCLI([*chosen, *arguments], run=False).data
 
@@ -69,10 +67,15 @@ def images(data: SettingDataModule) -> torch.Tensor:
 
 
 def of_folders(root: Path, **options: object) -> SettingDataModule:
-    """A setting of three folders, small enough to read in a moment."""
-    options = {"root": "files", "image_size": 32, "batch_size": 4, **options}
-    source, target = FolderDataModule(str(root / "photos")), FolderDataModule(str(root / "art"))
-    return SettingDataModule([source], [target], [FolderDataModule(str(root / "test"))], **options)  # type: ignore[arg-type]
+    """A setting of three small folders."""
+    sets = ([FolderDataModule(str(root / name))] for name in ("photos", "art", "test"))
+    return SettingDataModule(*sets, **{"root": "files", "image_size": 32, "batch_size": 4, **options})
+
+
+def paths(folders: Path, **names: str) -> list[str]:
+    """The options of the setting ``own``."""
+    names = {"source": "photos", "target": "art", **names}
+    return ["--paths.data=files", *(f"--paths.{role}={folders / name}" for role, name in names.items())]
 
 
 @pytest.fixture
@@ -83,12 +86,8 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_shipped_setting_is_in_this_table() -> None:
-    assert set(names("setting")) == {*TABLE_1, "own"}
-
-
 @pytest.mark.usefixtures("each_file_once")
-@pytest.mark.parametrize("setting", TABLE_1)
+@pytest.mark.parametrize("setting", [name for name in names("setting") if name != "own"])
 def test_counts_of_table_1(setting: str, compose: Compose, published_root: Path) -> None:
     data = compose(setting, f"--paths.data={published_root}")
     source, target, tested = TABLE_1[setting]
@@ -102,30 +101,40 @@ def test_counts_of_table_1(setting: str, compose: Compose, published_root: Path)
     assert data.image_size == 64  # linked to the landmarker's
 
 
-@pytest.fixture
-def train_list(published_root: Path) -> Iterator[list[str]]:
-    """A list of 3,372 names (every second one) in the published tree, for one test."""
+@pytest.mark.parametrize("strict", [None, True, False])
+def test_strict_counts_of_a_whole_setting(strict: bool | None, compose: Compose, tmp_path: Path) -> None:
+    write_w300(tmp_path / "300W")
+    write_cariface(tmp_path / "CariFace_dataset")
+    write_artiface(tmp_path / "AF_dataset")
+    option = [] if strict is None else [f"--data.strict_counts={str(strict).lower()}"]
+    data = compose("da_artiface", f"--paths.data={tmp_path}", *option)
+    if strict is not False:
+        with pytest.raises(DataError, match=r"300W: found other numbers .*data\.strict_counts=false"):
+            data.setup()
+        return
+    assert (len(data.source_faces), len(data.target_faces or ())) == (9, 6)
+    assert subsets(data) == {"300w_full": 9, "300w_common": 6, "300w_challenge": 3, "cariface": 4, "artiface": 4}
+    # Without the option each set has its own choice.
+    own = ArtiFaceDataModule(str(tmp_path / "AF_dataset"), strict_counts=False)
+    assert len(SettingDataModule([own], root="files").source_faces) == 6
+    with pytest.raises(DataError, match="AF_dataset: found other numbers"):
+        SettingDataModule([own], root="files", strict_counts=True).setup()
+
+
+@pytest.mark.usefixtures("each_file_once")
+def test_lists_choose_the_split(compose: Compose, published_root: Path) -> None:
+    """A user's list of the paper's 3,372 training images, and ArtiFace's, which take every fifth image for testing."""
     chosen = [f"{k:05d}.jpg" for k in range(2, 2 + 2 * 3372, 2)]
     path = published_root / "CariFace_dataset" / "train_list.txt"
     path.write_text("\n".join(chosen))
-    yield chosen
-    path.unlink()
-
-
-@pytest.mark.usefixtures("each_file_once")
-def test_a_users_train_list_chooses_the_papers_3372(
-    train_list: list[str], compose: Compose, published_root: Path
-) -> None:
-    data = compose("da_cariface", f"--paths.data={published_root}")
-    assert isinstance(data.target_faces, UnlabelledFaces)
-    assert len(data.target_faces) == 3372
-    assert [Path(data.target_faces[k].path).name for k in (0, 1, 3371)] == [train_list[k] for k in (0, 1, 3371)]
-    assert subsets(data)["cariface"] == 800
-
-
-@pytest.mark.usefixtures("each_file_once")
-def test_artifaces_lists_choose_its_split(compose: Compose, published_root: Path) -> None:
-    """The lists of the written tree take every fifth image for testing: a split by order would be another one."""
+    try:
+        data = compose("da_cariface", f"--paths.data={published_root}")
+        assert data.target_faces is not None
+        assert len(data.target_faces) == 3372
+        assert [Path(data.target_faces[k].path).name for k in (0, 1, 3371)] == [chosen[k] for k in (0, 1, 3371)]
+        assert subsets(data)["cariface"] == 800
+    finally:
+        path.unlink()
     data = compose("da_artiface", f"--paths.data={published_root}")
     tested = [Path(face.path).stem for face in data.test_sets[2].faces]
     assert sorted(map(int, tested)) == list(range(5, 161, 5))
@@ -134,9 +143,8 @@ def test_artifaces_lists_choose_its_split(compose: Compose, published_root: Path
     assert not trained & set(tested)
 
 
-def test_own_folders(compose: Compose, folders: Path) -> None:
-    paths = [f"--paths.{name}={folders / place}" for name, place in (("source", "photos"), ("target", "art"))]
-    data = compose("own", "--paths.data=files", *paths, f"--paths.test={folders / 'test'}")
+def test_own_folders(compose: Compose, folders: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = compose("own", *paths(folders, test="test"))
     assert (len(data.source_faces), len(data.target_faces or ())) == (8, 5)
     assert subsets(data) == {"own_source": 1, "own": 4}
     # The photo kept for testing is not trained on.
@@ -144,17 +152,12 @@ def test_own_folders(compose: Compose, folders: Path) -> None:
     assert held_out.path not in trained
     assert len(trained) == 8
     # Without TEST, the target's labelled faces are scored; their labels never reach training.
-    data = compose("own", "--paths.data=files", *paths)
+    data = compose("own", *paths(folders))
     assert subsets(data) == {"own_source": 1, "own": 5}
     assert all(face.landmarks is None for face in data.target_faces or ())
-
-
-def test_own_target_without_any_label_is_adapted_to_but_not_scored(
-    compose: Compose, folders: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+    # A target without any label is adapted to, but not scored.
     write_folder(folders / "paintings", 6, "unlabelled")
-    paths = [f"--paths.source={folders / 'photos'}", f"--paths.target={folders / 'paintings'}"]
-    data = compose("own", "--paths.data=files", *paths)
+    data = compose("own", *paths(folders, target="paintings"))
     assert subsets(data) == {"own_source": 1}
     assert len(data.target_faces or ()) == 6
     assert "no labelled faces to score" in caplog.text
@@ -163,8 +166,7 @@ def test_own_target_without_any_label_is_adapted_to_but_not_scored(
 @pytest.mark.parametrize("setting", names("setting"))
 def test_training_batches_never_hold_target_labels(setting: str, compose: Compose, folders: Path) -> None:
     """On stand-ins (``own``: on folders): what reaches the training loop of a method with a target."""
-    paths = [f"--paths.{name}={folders / place}" for name, place in (("source", "photos"), ("target", "art"))]
-    data = compose(setting, *(("--paths.data=files", *paths) if setting == "own" else ()), "--data.batch_size=2")
+    data = compose(setting, *(paths(folders) if setting == "own" else ()), "--data.batch_size=2")
     assert data.synthetic == (setting != "own")
     batch = next(iter(data.train_dataloader()))
     assert batch.source.landmarks is not None
@@ -173,9 +175,7 @@ def test_training_batches_never_hold_target_labels(setting: str, compose: Compos
         return
     assert batch.target is not None
     assert batch.target.landmarks is None
-    pseudo = next(iter(data.target_loader()))
-    assert isinstance(pseudo, FaceBatch)
-    assert pseudo.landmarks is None
+    assert next(iter(data.target_loader())).landmarks is None
 
 
 @pytest.mark.parametrize("oracle_box", [False, True])
@@ -187,7 +187,6 @@ def test_target_crops_depend_on_labels_only_with_oracle_box(
     for file in (folders / "art").glob("*.npy"):
         write_npy(file, np.load(file) * 0.5 + 20)
     altered = images(of_folders(folders, oracle_box=oracle_box))
-    shutil.copytree(folders / "art", folders / "kept")
     for file in (folders / "art").glob("*.npy"):
         file.unlink()
     deleted = images(of_folders(folders, oracle_box=oracle_box))
@@ -204,8 +203,7 @@ def test_skip_reaches_the_sets_and_says_how_many(
         (folders / "art" / name).write_bytes(b"no image")
     with pytest.raises(DataError, match=r"face001\.jpg.*2 of 5 files are bad.*on_error=skip"):
         of_folders(folders).setup()
-    paths = [f"--paths.{name}={folders / place}" for name, place in (("source", "photos"), ("target", "art"))]
-    data = compose("own", "--paths.data=files", *paths, "--data.on_error=skip")
+    data = compose("own", *paths(folders), "--data.on_error=skip")
     assert len(data.target_faces or ()) == 3
     assert "skipped 2 of 5 files" in caplog.text
 
@@ -213,27 +211,26 @@ def test_skip_reaches_the_sets_and_says_how_many(
 def test_an_epoch_is_a_pass_over_the_source_unless_told(folders: Path) -> None:
     assert len(of_folders(folders).train_dataloader()) == 9 // 4
     assert len(of_folders(folders, batch_size=32).train_dataloader()) == 1
-    data = of_folders(folders, steps_per_epoch=7)
-    assert len(list(data.train_dataloader())) == 7
+    assert len(list(of_folders(folders, steps_per_epoch=7).train_dataloader())) == 7
+    # Translators get the training batches in their own colours.
+    images = UnpairedImages(of_folders(folders), batch_size=3, steps_per_epoch=2)
+    assert [len(batch.target or ()) for batch in images.train_dataloader()] == [3, 3]
+    assert images.data.augmentation.rotation > 0 == images.data.augmentation.colour
 
 
-def test_a_method_with_a_target_needs_one(folders: Path) -> None:
-    data = SettingDataModule([FolderDataModule(str(folders / "photos"))], root="files", image_size=64)
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    trainer.strategy.connect(FaceWarping(SLPT(64, "mobilenetv3_small_050", embed_dim=8, num_layers=1, num_heads=1)))
-    data.trainer = trainer
-    with pytest.raises(DataError, match=r"FaceWarping needs unlabelled target faces.*METHOD=supervised"):
-        data.train_dataloader()
-    with pytest.raises(DataError, match="no target faces"):
-        data.target_loader()
-
-
-def test_a_source_needs_labels_and_a_setting_a_source(folders: Path) -> None:
+def test_roles_that_are_missing_are_told(folders: Path) -> None:
+    photos, bare = (FolderDataModule(str(folders / name)) for name in ("photos", "bare"))
     write_folder(folders / "bare", 3, "unlabelled")
     with pytest.raises(DataError, match=r"face000\.jpg.*3 of 3 have none.*source"):
-        SettingDataModule([FolderDataModule(str(folders / "bare"))], root="files").setup()
+        SettingDataModule([bare], root="files").setup()
     with pytest.raises(DataError, match="at least one labelled set"):
         SettingDataModule([], root="files").setup()
+    data = SettingDataModule([photos], root="files")
+    with pytest.raises(DataError, match="no target faces"):
+        data.target_loader()
+    data.trainer = SimpleNamespace(lightning_module=SimpleNamespace(needs_target=True), global_rank=0, world_size=1)
+    with pytest.raises(DataError, match=r"needs unlabelled target faces.*METHOD=supervised"):
+        data.train_dataloader()
 
 
 def test_stand_ins_say_so(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
@@ -249,18 +246,11 @@ def test_stand_ins_say_so(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> N
     assert SettingDataModule([FolderDataModule(root)], [], [], root="files").data_kind == "files"
 
 
-def test_source_shapes_are_those_of_plain_crops(folders: Path) -> None:
-    shapes = of_folders(folders).source_shapes()
-    assert shapes.shape == (9, 68, 2)
-    assert shapes.dtype == torch.float32
-    extent = (shapes.amax(1) - shapes.amin(1)).amax(1)
-    torch.testing.assert_close(extent, torch.full((9,), 1 / 1.2))
-
-
 def test_files_are_read_once(folders: Path) -> None:
     data = of_folders(folders)
     data.setup()
-    first = data.source_faces
+    first, extent = data.source_faces, np.ptp(data.source_shapes().numpy(), axis=1).max(1)
+    np.testing.assert_allclose(extent, [1 / 1.2] * 9, rtol=1e-5)
     shutil.rmtree(folders / "photos")
     data.setup("fit")
     assert data.source_faces is first

@@ -13,7 +13,8 @@ import yaml
 
 # Lightning's log writes to the standard error there was when it was imported: let that not be a test's.
 import experiments.cli  # noqa: F401
-from experiments.__main__ import main
+from experiments.catalogue import config_files
+from experiments.command_line import main
 from tests.conftest import TINY_LANDMARKER as TINY_ARGUMENTS
 
 TINY_LANDMARKER = {
@@ -85,6 +86,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     message = capsys.readouterr().err
     assert "Traceback" not in message, message
     return message
+
+
+def fit_files(method: str) -> list[str]:
+    """Options of the Lightning CLI that a run of a method in ``da_cariface`` is made of."""
+    choices = {"profile": "quick", "setting": "da_cariface", "method": method, "landmarker": "slpt"}
+    return [f"--config={file}" for file in config_files(choices)]
 
 
 def metrics(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tests.experiments.helpers import run
 # Each process is forked from one that has imported everything and done nothing: a start costs no import.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["tests.experiments.killing", "experiments.cli", "experiments.train", "experiments.evaluate"]
+    ["tests.experiments.killing", "experiments.commands.train", "experiments.commands.evaluate"]
 )
 
 

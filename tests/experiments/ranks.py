@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
 
 class RankReport(Callback):
-    """Each process writes, under the run's folder, hashes of what it has learned, and its figures.
+    """Each process writes, under the run's folder, hashes of what it has learned, its scores, and the last step's seed.
 
     Args:
         folder: under the run's folder.
@@ -24,14 +25,15 @@ class RankReport(Callback):
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         method: Any = pl_module
-        pseudo = getattr(method, "pseudo", None)
+        pseudo = getattr(getattr(method, "pseudo", None), "current", None)
         report = {
             "weights": _hash(method.landmarker.state_dict()),
             "parameters": _hash(dict(method.named_parameters())),
             "pseudo": pseudo and _hash(vars(pseudo)),
             "pseudo_faces": 0 if pseudo is None else len(pseudo.landmarks),
             "optimizers": [_hash(o.state_dict()["state"]) for o in trainer.optimizers],
-            "figures": method.scores,
+            "scores": method.scores,
+            "seed": torch.initial_seed(),
         }
         folder = Path(trainer.default_root_dir) / self.folder
         folder.mkdir(exist_ok=True)

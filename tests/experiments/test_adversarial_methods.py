@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from experiments.catalogue import config_files
+from tests.experiments.artifacts.test_translators import TRANSLATORS
 from tests.experiments.helpers import TINY, checkpoint, merged, metrics, rows, run, write_config
-from tests.experiments.test_translating import TRANSLATORS
 
 THREE_EPOCHS = {"trainer": {"max_epochs": 3}}
 OF = {"revgrad": {"classifier"}, "adaptsegnet": {"discriminators"}, "bdl": {"discriminators", "translator", "pools"}}

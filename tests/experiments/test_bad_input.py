@@ -113,7 +113,7 @@ def test_a_missing_data_root(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     write_w300(tmp_path / "data/300W")
     message = refused(capsys, *command)
     assert f"{tmp_path}/data/300W: found other numbers of images than 300W has" in message
-    assert "set strict_counts: false" in message
+    assert "data.strict_counts=false" in message
     assert not (tmp_path / "runs").exists()
 
 

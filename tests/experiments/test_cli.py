@@ -1,6 +1,8 @@
 """The command line: shipped choices, interpolation, messages, and configurations that rerun their runs."""
 
+import re
 import shutil
+import subprocess
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,12 @@ import pytest
 import yaml
 
 from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, FolderDataModule, W300DataModule
-from experiments.catalogue import CONFIGS, config_files, names
+from experiments.catalogue import CONFIGS, command_names, names
 from experiments.cli import WarpmarkCLI
-from experiments.train import compose, parse
+from experiments.command_line import LIGHTNING
+from experiments.commands.train import train
+from experiments.compose import Choices
+from experiments.errors import UsageError
 from lightning_modules.landmarkers import SLPT
 from lightning_modules.methods import (
     BDL,
@@ -30,6 +35,7 @@ from tests.experiments.helpers import (
     TINY,
     TINY_LANDMARKER,
     differences,
+    fit_files,
     learned,
     metrics,
     refused,
@@ -40,10 +46,13 @@ from tests.experiments.helpers import (
 SMALL = {"model": {"init_args": {"landmarker": TINY_LANDMARKER}}}
 
 
-def instantiated(*arguments: str) -> WarpmarkCLI:
-    """Everything that ``train`` makes of its arguments before it does anything."""
-    options, rest = parse(list(arguments))
-    return WarpmarkCLI([*compose(options), *rest], run=False)
+OWN = {"setting": "own", "source": "photos", "target": "paintings"}
+
+
+def instantiated(*config: dict[str, Any], **chosen: Any) -> WarpmarkCLI:
+    """Everything that ``train`` makes of its choices before it does anything."""
+    overrides = {"trainer.accelerator": "cpu", **chosen.pop("overrides", {})}
+    return WarpmarkCLI(Choices(**chosen, config=config, overrides=overrides).arguments(), run=False)
 
 
 def members(cli: WarpmarkCLI) -> dict[str, list[type]]:
@@ -90,13 +99,10 @@ class TestShippedChoices:
         assert {"slpt", "hrnet", "star"} <= set(names("landmarker"))
 
     @pytest.mark.parametrize(("setting", "method", "landmarker", "profile"), COMBINATIONS)
-    def test_each_combination_instantiates(
-        self, tmp_path: Path, setting: str, method: str, landmarker: str, profile: str
-    ) -> None:
-        folders = ["--source=photos", "--target=paintings"] if setting == "own" else []
-        small = [write_config(tmp_path / "small.yaml", SMALL)] if landmarker == "slpt" else []
-        chosen = [f"--setting={setting}", f"--method={method}", f"--landmarker={landmarker}", f"--profile={profile}"]
-        cli = instantiated(*chosen, *folders, *small, "--seed=5", "--trainer.accelerator=cpu")
+    def test_each_combination_instantiates(self, setting: str, method: str, landmarker: str, profile: str) -> None:
+        chosen = {"setting": setting, "method": method, "landmarker": landmarker, "profile": profile, "seed": 5}
+        small = [SMALL] if landmarker == "slpt" else []
+        cli = instantiated(*small, **{**OWN, **chosen} if setting == "own" else chosen)
         source, target = SOURCES[setting]
         assert members(cli)["source"] == source
         assert members(cli)["target"] == target
@@ -111,7 +117,7 @@ class TestShippedChoices:
 
     def test_the_published_slpt(self) -> None:
         """13,195,394 parameters in the published program's network with 12 layers of 6 distinct ones (golden/)."""
-        cli = instantiated("--profile=paper", "--trainer.accelerator=cpu")
+        cli = instantiated(profile="paper")
         landmarker = cli.method.landmarker
         assert isinstance(landmarker, SLPT)
         assert landmarker.image_size == cli.data.image_size == 256
@@ -123,63 +129,81 @@ class TestShippedChoices:
         assert cli.method.stylization.exaggeration is None
 
     def test_the_oracle_is_supervised_unless_told_otherwise(self) -> None:
-        options, _ = parse(["--setting=oracle"])
-        assert f"--config={CONFIGS / 'methods/supervised.yaml'}" in compose(options)
+        assert f"--config={CONFIGS / 'methods/supervised.yaml'}" in Choices("oracle").arguments()
 
 
 class TestMessages:
-    @pytest.mark.parametrize(
-        ("arguments", "expected"),
-        [
-            (["train", "--setting=da_cariface2"], "SETTING=da_cariface2 is not known. Did you mean 'da_cariface'?"),
-            (["train", "--setting=DA_ArtiFace"], "Did you mean 'da_artiface'?"),
-            (["train", "--method=face-warping"], "METHOD=face-warping is not known. Did you mean 'face_warping'?"),
-            (["train", "--landmarker=sltp"], "LANDMARKER=sltp is not known. Did you mean 'slpt'?"),
-            (["train", "--profile=fast"], "PROFILE=fast is not known. Known: paper, quick."),
-            (["trian"], "'trian' is no command. Did you mean 'train'?"),
-            (["train", "--setting=own"], "SETTING=own needs SOURCE and TARGET."),
-            (["train", "--setting=own", "--source=photos"], "SETTING=own needs TARGET."),
-            (
-                ["train", "--source=photos"],
-                "SOURCE given with SETTING=gzsl_artiface. Your own folders need SETTING=own",
-            ),
-            (["train", "--setting=own", "--source=a", "--target=b", "--data=c"], "DATA=c given with SETTING=own"),
-        ],
-    )
-    def test_mistakes(self, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str) -> None:
-        assert expected in refused(capsys, *arguments)
+    """One line each: what was given, and what could be."""
 
     @pytest.mark.parametrize(
-        ("arguments", "expected"),
+        ("words", "expected"),
         [
-            (["train", "--seed=first"], "invalid int value: 'first'"),
-            (["train", "--trainer.max_epochs=many"], "trainer.max_epochs"),
-            (["train", "--model.init_args.warper_epoch=3"], "warper_epoch"),
-            (["train", "--config=nowhere.yaml"], "nowhere.yaml"),
-            (["evaluate"], "the following arguments are required: --ckpt, --test"),
+            ("train --setting=da_cariface2", "SETTING=da_cariface2 is not known. Did you mean 'da_cariface'?"),
+            ("train --setting=DA_ArtiFace", "Did you mean 'da_artiface'?"),
+            ("train --method=face-warping", "METHOD=face-warping is not known. Did you mean 'face_warping'?"),
+            ("train --landmarker=sltp", "LANDMARKER=sltp is not known. Did you mean 'slpt'?"),
+            ("train --profile=fast", "PROFILE=fast is not known. Known: paper, quick."),
+            ("trian", "'trian' is no command. Did you mean 'train'?"),
+            ("train --setting=own", "SETTING=own needs SOURCE and TARGET."),
+            ("train --setting=own --source=photos", "SETTING=own needs TARGET."),
+            ("train --source=photos", "SOURCE given with SETTING=gzsl_artiface. Your own folders need SETTING=own"),
+            ("train --setting=own --source=a --target=b --data=c", "DATA=c given with SETTING=own"),
+            ("train --seed=first", "--seed: found 'first', expected int."),
+            ("train --landmaker=slpt", "--landmaker is no option. Did you mean --landmarker?"),
+            ("train --trainer.max_epoch=3", "--trainer.max_epoch is no option. Did you mean --trainer.max_epochs?"),
+            ("train --trainer.max_epochs=many", "--trainer.max_epochs: found 'many', expected int."),
+            ("train --trainer.accelerator=gpus", "the trainer refuses its options: "),
+            ("train --model.init_args.warper_epoch=3", "no option of FaceWarping. Did you mean 'warper_epochs'?"),
+            (
+                "train --model.init_args.landmarker.init_args.image_size=big",
+                "--model.init_args.landmarker.init_args.image_size: found 'big', expected int.",
+            ),
+            ("train --config=nowhere.yaml", "nowhere.yaml"),
+            ("train --data.batch_size 3 4", "--data.batch_size: found 2 values, expected one"),
+            ("fit --trainer.max_epoch=3", "--trainer.max_epoch is no option. Did you mean --trainer.max_epochs?"),
+            ("evaluate", "--ckpt and --test must be given."),
+            (
+                "evaluate --ckpt=a --test=b --on-error=stop",
+                "--on_error: found 'stop', expected one of 'raise', 'skip'.",
+            ),
+            ("evaluate --ckp=a --test=b", "--ckp is no option. Did you mean --ckpt?"),
         ],
     )
-    def test_options_that_do_not_exist(
-        self, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
-    ) -> None:
-        assert expected in refused(capsys, *arguments)
+    def test_mistakes(self, capsys: pytest.CaptureFixture[str], words: str, expected: str) -> None:
+        message = refused(capsys, *words.split())
+        assert expected in message
+        (line,) = [line for line in message.splitlines() if line.startswith("error: ")]
+        assert line == message.splitlines()[-1]
+
+    def test_from_python_they_are_exceptions(self) -> None:
+        with pytest.raises(UsageError, match="Did you mean 'own'"):
+            train("owm")
+        with pytest.raises(UsageError, match=r"Did you mean --trainer\.max_epochs"):
+            train(**{"trainer.max_epoch": 3})
 
     def test_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         run("--help")
         overview = capsys.readouterr().out
-        assert all(f"  {command}" in overview for command in ("train", "evaluate", "fit"))
-        expected = {"train": "--landmarker", "evaluate": "--ckpt", "fit": "--trainer.max_epochs"}
-        for command, option in expected.items():
+        assert all(f"  {command}" in overview for command in (*command_names(), *LIGHTNING))
+        for command, option in {"train": "--landmarker", "evaluate": "--ckpt", "fit": "--trainer.max_epochs"}.items():
             with pytest.raises(SystemExit) as exit_:
                 run(command, "--help")
             assert exit_.value.code == 0
             assert option in capsys.readouterr().out
 
+    def test_make_help_names_everything(self) -> None:
+        printed = subprocess.run(
+            ["make", "help"], cwd=CONFIGS.parent, capture_output=True, text=True, check=True
+        ).stdout
+        assert all(f"make {target} " in printed for target in ("train", "test", "lint", "evaluate", "grid"))
+        for kind in ("setting", "method", "landmarker", "profile", "grid"):
+            (line,) = [line for line in printed.splitlines() if line.startswith(f"  {kind.upper()} ")]
+            assert set(names(kind)) <= set(re.findall(r"\w+", line))
+
 
 class TestInterpolation:
-    def test_an_override_reaches_what_other_files_derive_from_it(self, tmp_path: Path) -> None:
-        small = write_config(tmp_path / "small.yaml", SMALL)
-        cli = instantiated("--seed=3", small, "--paths.runs=elsewhere", "--run.method=mine", "--data=faces")
+    def test_an_override_reaches_what_other_files_derive_from_it(self) -> None:
+        cli = instantiated(SMALL, seed=3, data="faces", overrides={"paths.runs": "elsewhere", "run.method": "mine"})
         folder = "elsewhere/gzsl_artiface/mine-slpt/seed3"
         assert cli.trainer.default_root_dir == folder
         checkpoints: Any = cli.trainer.checkpoint_callback
@@ -192,17 +216,24 @@ class TestInterpolation:
         extra = write_config(
             tmp_path / "small.yaml", SMALL, {"trainer": {"default_root_dir": "${paths.runs}/x${run.setting}"}}
         )
-        files = [f"--config={file}" for file in config_files("da_artiface", "supervised", "slpt", "quick")]
-        cli = WarpmarkCLI(["fit", *files, extra, "--seed_everything=3", "--paths.runs=elsewhere"])
-        assert cli.trainer.default_root_dir == "elsewhere/xda_artiface"
+        cli = WarpmarkCLI(["fit", *fit_files("supervised"), extra, "--seed_everything=3", "--paths.runs=elsewhere"])
+        assert cli.trainer.default_root_dir == "elsewhere/xda_cariface"
 
     def test_tests_of_own_folders_are_the_targets_unless_given(self) -> None:
-        arguments = ["--setting=own", "--source=photos", "--target=paintings", "--trainer.accelerator=cpu"]
-        assert root(instantiated(*arguments), "tests") == Path("paintings")
-        assert root(instantiated(*arguments, "--test=labelled"), "tests") == Path("labelled")
+        assert root(instantiated(SMALL, **OWN), "tests") == Path("paintings")
+        assert root(instantiated(SMALL, **OWN, test="labelled"), "tests") == Path("labelled")
 
-    def test_a_progress_bar_can_be_switched_off(self, tmp_path: Path) -> None:
-        cli = instantiated(write_config(tmp_path / "small.yaml", SMALL), "--trainer.enable_progress_bar=false")
+    def test_lists_are_added_to_and_layers_come_in_order(self) -> None:
+        added = {"trainer.callbacks+": ["callbacks.weight_average.WeightAverage", "callbacks.cost.CostReport"]}
+        layers = [{"trainer": {"max_epochs": 7}, "data": {"batch_size": 5}}, {"trainer": {"max_epochs": 9}}]
+        cli = instantiated(SMALL, *layers, overrides={**added, "data.batch_size": 3})
+        found = [type(callback).__name__ for callback in cli.trainer.callbacks]  # type: ignore[attr-defined]
+        assert found.count("CostReport") == 2
+        assert "WeightAverage" in found
+        assert (cli.trainer.max_epochs, cli.data.batch_size) == (9, 3)
+
+    def test_a_progress_bar_can_be_switched_off(self) -> None:
+        cli = instantiated(SMALL, overrides={"trainer.enable_progress_bar": False})
         assert cli.trainer.progress_bar_callback is None
 
 

@@ -62,9 +62,9 @@ def test_both_processes_have_all_pseudo_landmarks(ranks: list[dict[str, Any]]) -
 
 def test_each_face_is_scored_once(folder: Path, ranks: list[dict[str, Any]]) -> None:
     found = metrics(folder)
-    for figures in (found["test"], found["source_only"]["test"], *(rank["figures"] for rank in ranks)):
+    for figures in (found["test"], found["source_only"]["test"], *(rank["scores"] for rank in ranks)):
         assert {name: figure["n"] for name, figure in figures.items()} == {"photo": 5, "caricature": 1}
-    assert ranks[0]["figures"] == ranks[1]["figures"]
+    assert ranks[0]["scores"] == ranks[1]["scores"]
 
 
 def test_one_process_writes_the_outputs(folder: Path) -> None:
@@ -81,4 +81,4 @@ def test_the_checkpoint_scores_as_the_run_did(folder: Path) -> None:
     """The saved network is the one both processes were scored with, batch-norm statistics included."""
     faces = SyntheticDataModule("photo", 8, 5, "photo", size=64).test_faces()
     scores = score(load_landmarker(folder / "checkpoints/last.ckpt"), [setting.TestSet(faces, faces.subsets())])
-    assert scores.figures["photo"] == pytest.approx(metrics(folder)["test"]["photo"], rel=1e-6)
+    assert scores.subsets["photo"] == pytest.approx(metrics(folder)["test"]["photo"], rel=1e-6)

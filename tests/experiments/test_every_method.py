@@ -12,15 +12,17 @@ import torch
 
 from datamodules import setting
 from datamodules.datasets import SyntheticDataModule
-from experiments.catalogue import CONFIGS, config_files, names
+from experiments.catalogue import CONFIGS, names
 from experiments.checkpoints import load_landmarker
 from experiments.scoring import score
+from tests.experiments.artifacts.test_translators import TRANSLATORS
 from tests.experiments.helpers import (
     PHASES,
     RESUMING,
     TINY,
     checkpoint,
     differences,
+    fit_files,
     learned,
     merged,
     metrics,
@@ -28,7 +30,6 @@ from tests.experiments.helpers import (
     run,
     write_config,
 )
-from tests.experiments.test_translating import TRANSLATORS
 from tests.experiments.two_processes import run_on_two_processes
 
 pytestmark = RESUMING
@@ -85,8 +86,7 @@ def train(method: str, *options: str) -> list[str]:
 
 
 def fit(method: str, *options: str) -> list[str]:
-    files = [f"--config={file}" for file in config_files("da_cariface", method, "slpt", "quick")]
-    return ["fit", *files, *options]
+    return ["fit", *fit_files(method), *options]
 
 
 def every_step(folder: Path) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def test_an_average_of_weights_and_a_resumed_run(tmp_path: Path, shared: Shared,
     assert any(name.startswith("/landmarker.") for name in changed), "the average lags behind the weights"
     drawn = SyntheticDataModule("caricature", 8, 3, "caricature", size=64).test_faces()
     scores = score(load_landmarker(last), [setting.TestSet(drawn, drawn.subsets())])
-    assert scores.figures["caricature"] == pytest.approx(metrics(whole)["test"]["caricature"], rel=1e-5)
+    assert scores.subsets["caricature"] == pytest.approx(metrics(whole)["test"]["caricature"], rel=1e-5)
 
     third = sorted((tmp_path / "steps").glob("*.ckpt"), key=lambda path: int(path.stem))[2]
     run(*fit(method, *shared.options(method, again), EMA, f"--ckpt_path={third}"))
@@ -149,7 +149,7 @@ def test_bf16(tmp_path: Path, shared: Shared, method: str) -> None:
 def test_two_processes(tmp_path: Path, shared: Shared, method: str) -> None:
     ranks = on_two(train(method, *shared.options(method, tmp_path, two(method)), report(shared)), tmp_path)
     assert ranks[0] == ranks[1]
-    assert {name: figure["n"] for name, figure in ranks[0]["figures"].items()} == {"photo": 2, "caricature": 3}
+    assert {name: figure["n"] for name, figure in ranks[0]["scores"].items()} == {"photo": 2, "caricature": 3}
 
 
 def two(method: str) -> dict[str, Any]:
@@ -164,9 +164,11 @@ def report(shared: Shared) -> str:
 
 
 def on_two(command: list[str], folder: Path) -> list[dict[str, Any]]:
-    """Run a command on two processes; returns what each had in the end."""
+    """Run a command on two processes, which must draw differently; returns what each had in the end."""
     run_on_two_processes(command)
-    return [json.loads((folder / f"ranks/{rank}.json").read_text()) for rank in (0, 1)]
+    ranks = [json.loads((folder / f"ranks/{rank}.json").read_text()) for rank in (0, 1)]
+    assert ranks[0].pop("seed") != ranks[1].pop("seed")
+    return ranks
 
 
 LEARNED_FIELD = {

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.catalogue import config_files
 from lightning_modules.methods import FaceWarping, Supervised
 from tests.experiments.helpers import (
     RESUMING,
     TINY,
     checkpoint,
     differences,
+    fit_files,
     learned,
     metrics,
     rows,
@@ -110,12 +110,13 @@ def test_a_killed_pretraining_goes_on_from_its_last_epoch(
 )
 def test_a_checkpoint_of_any_step_can_be_gone_on_from(tmp_path: Path, reference: Path, folder: Path, step: int) -> None:
     """Not only those of whole epochs: a batch depends on seed and step alone."""
-    files = [f"--config={file}" for file in config_files("da_cariface", "face_warping", "slpt", "quick")]
     runs = tmp_path / "runs"
     path = folder / f"steps/{step}.ckpt"
     assert checkpoint(path)["global_step"] == step
 
-    run("fit", *files, f"--config={folder}/tiny.yaml", f"--paths.runs={runs}", f"--ckpt_path={path}")
+    run(
+        "fit", *fit_files("face_warping"), f"--config={folder}/tiny.yaml", f"--paths.runs={runs}", f"--ckpt_path={path}"
+    )
 
     last = "checkpoints/last.ckpt"
     assert list(differences(learned(runs / RUN / last), learned(reference / RUN / last))) == []

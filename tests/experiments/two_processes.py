@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,12 +11,15 @@ from tests.experiments.helpers import run
 from tests.experiments.killing import PROCESSES
 
 
-def run_on_two_processes(arguments: list[str], seconds: float = 240) -> None:
+def run_on_two_processes(
+    arguments: list[str], seconds: float = 240, meanwhile: Callable[[], None] = lambda: None
+) -> None:
     """Run a command on two processes on the CPU, as a launcher outside Lightning starts them.
 
     Args:
         arguments: of ``python -m experiments``; the strategy is theirs to give.
         seconds: after which they count as waiting for each other for ever.
+        meanwhile: called once both have been started.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -23,6 +27,7 @@ def run_on_two_processes(arguments: list[str], seconds: float = 240) -> None:
     both = [PROCESSES.Process(target=_run_rank, args=(arguments, rank, port)) for rank in (0, 1)]
     for process in both:
         process.start()
+    meanwhile()
     for process in both:
         process.join(seconds)
     ends = [process.exitcode for process in both]

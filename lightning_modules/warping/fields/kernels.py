@@ -1,6 +1,6 @@
-"""The kernels of polyharmonic splines, φ(r) = ± r^k or ± r^k log r, and sums of them over a grid in little memory.
+"""The kernels of polyharmonic splines, φ(r) = ± r^k or ± r^k log r, and their sums over a grid in bounded memory.
 
-Everything here is in one frame, whatever its unit: points, centres and grids are shifted and scaled by the caller.
+Points, centres and grids share one frame and unit of length, which the caller chooses.
 """
 
 import math
@@ -12,35 +12,38 @@ from torch import Tensor
 from torch.autograd import Function
 
 SIGN: Final = {1: -1.0, 2: 1.0, 3: 1.0, 4: -1.0}
-"""Sign of each order's kernel, such that the system is positive definite for coefficients orthogonal to polynomials of
-the degree that order needs (Wendland, Scattered Data Approximation, ch. 8)."""
+"""Sign of each order's kernel that makes it conditionally positive definite (Wendland, Scattered Data Approximation,
+ch. 8), so that λ > 0 smooths."""
 
 _FACTOR: Final = {1: -1.0, 2: 0.5, 3: 1.0, 4: -0.5}
-"""What multiplies r, r² log r², r³, r⁴ log r² in each order's kernel: the sign, and half the square's logarithm."""
+"""Factor of r, r² log r², r³ and r⁴ log r² in each order's kernel: the sign, and ½ where log r² stands for log r."""
 
 _PIECE_ON_CPU: Final = 2**18
-"""Kernel values computed at a time: what stays in the cache (2 MiB in float64; 2 to 3 times as fast as all at once)."""
+"""Kernel values computed at a time: 2 MiB in float64, which stay in the cache (2 to 3 times as fast as all at once)."""
 _PIECE: Final = 2**24
-"""The same on other devices, where starting each piece is the dear part: 128 MiB in float64."""
+"""The same on other devices, where each piece costs kernel launches: 128 MiB in float64."""
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Shapes ``(B, N, 2)`` and ``(B, K, 2)`` to ``(B, N, K)``; by differences, as |a|² - 2ab + |b|² cancels."""
+    """Squared distances of points ``(B, N, 2)`` and ``(B, K, 2)``, shape ``(B, N, K)``.
+
+    Computed from differences: |a|² - 2ab + |b|² would lose those of close points to cancellation.
+    """
     dx = a[..., None, 0] - b[..., None, :, 0]
     dy = a[..., None, 1] - b[..., None, :, 1]
     return dx * dx + dy * dy
 
 
 def kernel(squared: Tensor, order: int, unit: Tensor) -> Tensor:
-    """φ(unit · r) / unit^k from r².
+    """φ(u r) / u^k from r², for distances r in a unit of length u; only the logarithm of even orders depends on u.
 
     Args:
         squared: r², any shape.
         order: k, 1 to 4.
-        unit: what 1 is in the unit that the logarithm is to see, a shape that broadcasts.
+        unit: u, a shape that broadcasts with ``squared``.
 
     Returns:
-        Shape of ``squared``. Value and gradient are 0 at r = 0 (the clamp cuts the gradient there).
+        Shape of ``squared``. Value and gradient are 0 at r = 0 (the clamp stops the gradient there).
     """
     squared = squared.clamp_min(torch.finfo(squared.dtype).tiny)
     if order % 2:
@@ -53,8 +56,8 @@ def kernel(squared: Tensor, order: int, unit: Tensor) -> Tensor:
 def kernel_sum_on_grid(x: Tensor, y: Tensor, centres: Tensor, coefficients: Tensor, order: int) -> Tensor:
     """Σₖ cₖ φ(|(x, y) - sₖ|) at every node of a grid; differentiable, twice too, in centres and coefficients.
 
-    Neither pass keeps or makes the B·M·N·K kernel values at once: a backward pass computes them again, piece by piece.
-    (With ``create_graph=True`` it does keep them.)
+    Neither pass holds all B·M·N·K kernel values: the backward pass computes them again, piece by piece. (With
+    ``create_graph=True`` autograd does keep them.)
 
     Args:
         x: the columns' positions, shape ``(B, N)``; they get no gradient.
@@ -71,7 +74,7 @@ def kernel_sum_on_grid(x: Tensor, y: Tensor, centres: Tensor, coefficients: Tens
 
 
 class _KernelSumOnGrid(Function):
-    """Kernel values by piece, shapes ``(b, K, m, N)``: on a grid, r² is a sum of a row's and a column's part."""
+    """Pieces of kernel values have shape ``(b, K, m, N)``: on a grid, r² is the sum of a column's and a row's part."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, centres: Tensor, coefficients: Tensor, order: int) -> Tensor:
@@ -91,7 +94,7 @@ class _KernelSumOnGrid(Function):
         (gradient,) = gradients
         x, y, centres, coefficients = ctx.saved_tensors
         order: int = ctx.order
-        if torch.is_grad_enabled():  # a gradient of the gradient is wanted: leave it to autograd
+        if torch.is_grad_enabled():  # with `create_graph=True`, autograd differentiates the plain formula
             value = _plain_sum(x, y, centres, coefficients, order)
             wanted = [t for t in (centres, coefficients) if t.requires_grad]
             found = iter(torch.autograd.grad(value, wanted, gradient, create_graph=True))
@@ -109,26 +112,26 @@ class _KernelSumOnGrid(Function):
             slope *= torch.bmm(coefficients[faces], arriving, out=spare.flatten(2)).view_as(slope)
             to_x[faces] += slope.sum(2)
             to_y[faces, :, rows] += slope.sum(3)
-        # By offsets and not by positions, which would cancel where a node all but coincides with a centre.
+        # From offsets: positions would cancel where a node nearly coincides with a centre.
         to_centres = -2 * torch.stack([(to_x * dx).sum(2), (to_y * dy).sum(2)], dim=2)
         return None, None, to_centres, to_coefficients, None
 
 
 def _offsets(x: Tensor, y: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """From centres to columns and rows, shapes ``(B, K, N)`` and ``(B, K, M)``."""
+    """Offsets from centres to columns and to rows, shapes ``(B, K, N)`` and ``(B, K, M)``."""
     return x[:, None] - centres[..., 0, None], y[:, None] - centres[..., 1, None]
 
 
 def _squares(dx: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
-    """Whose sums are r², never 0, so that the logarithm is finite (see :func:`kernel`)."""
+    """The columns' and rows' parts of r², whose sum is never 0, so that the logarithm is finite."""
     return dx.square().clamp_min(torch.finfo(dx.dtype).tiny), dy.square()
 
 
 def _pieces(across: Tensor, down: Tensor) -> Iterator[tuple[slice, slice, Tensor, Tensor, Tensor]]:
-    """Faces and rows to compute at a time, r² there, and room for two tensors like it, shapes ``(b, K, m, N)``.
+    """Faces and rows to compute at a time, r² there, and two buffers of its shape, ``(b, K, m, N)``.
 
-    No piece has more values than the device's limit, or than one row of one face. All use the same memory: getting it
-    anew for each would take as long as the arithmetic.
+    A piece has no more values than the device's limit (but at least one row of one face). All share one allocation: an
+    allocation for each would take as long as the arithmetic.
     """
     batch, count, rows = down.shape
     row = count * across.shape[2]
@@ -146,19 +149,19 @@ def _pieces(across: Tensor, down: Tensor) -> Iterator[tuple[slice, slice, Tensor
 
 
 def _root_or_logarithm(squared: Tensor, into: Tensor, order: int) -> Tensor:
-    """The dear part of the kernel, which its value and its slope share: r, or log r² for even orders."""
+    """r, or log r² for even orders: the costly function, which the kernel's value and derivative share."""
     return torch.sqrt(squared, out=into) if order % 2 else torch.log(squared, out=into)
 
 
 def _value(squared: Tensor, shared: Tensor, spare: Tensor, order: int) -> Tensor:
-    """φ over its constant factor. Overwrites ``squared``, but for order 4, whose slope needs it."""
+    """φ over its constant factor. Overwrites ``squared``, except at order 4, whose derivative needs it."""
     if order == 1:
         return shared
     return (squared if order < 4 else torch.mul(squared, squared, out=spare)).mul_(shared)
 
 
 def _slope(squared: Tensor, shared: Tensor, order: int) -> Tensor:
-    """dφ/d(r²) over the same factor. Overwrites ``shared``, so it comes after the value has been used."""
+    """dφ/d(r²) over the same factor. Overwrites ``shared``, so the value must have been used before."""
     if order == 1:
         return shared.reciprocal_().mul_(0.5)
     if order == 3:
@@ -167,7 +170,7 @@ def _slope(squared: Tensor, shared: Tensor, order: int) -> Tensor:
 
 
 def _plain_sum(x: Tensor, y: Tensor, centres: Tensor, coefficients: Tensor, order: int) -> Tensor:
-    """:func:`kernel_sum_on_grid` as one formula that autograd can differentiate any number of times."""
+    """:func:`kernel_sum_on_grid` as one formula, which autograd can differentiate any number of times."""
     dx, dy = _offsets(x, y, centres)
     squared = dx.square()[:, :, None] + dy.square()[..., None]
     values = kernel(squared, order, x.new_ones(()))

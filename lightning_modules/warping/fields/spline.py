@@ -16,35 +16,35 @@ from typing import Final, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_modules.coordinates import mesh
-from lightning_modules.warping.field import Padding, cubic_upsample, node_positions, warp_image
+from lightning_modules.warping.fields.base import NODES, FieldFitter, WarpingField
 from lightning_modules.warping.fields.kernels import SIGN, kernel, kernel_sum_on_grid, squared_distances
-
-NODES: Final = 65
-"""Nodes across, by default, at which a field is evaluated before upsampling."""
+from lightning_modules.warping.fields.upsampling import cubic_upsample, node_positions
 
 _CLOSE: Final = 1e-3
-"""Source points closer than this, in half-extents of the points (about 0.1 px), are told apart only in part, and so are
-a line and points that stray less than this from it."""
+"""Source points closer to each other than this, or all of them closer to one line, are regularised; in half the longer
+side of the points' box (about 0.1 px in a crop)."""
 _LARGEST: Final = 1e6
-"""Coordinates beyond this count as this; a point a million crops away carries no information."""
+"""Coordinates are clamped to this: a point a million crops away carries no information."""
 _SMALLEST_EXTENT: Final = 1e-3
+"""Least half side of the points' box by which they are scaled, in crops."""
 _HEAVY: Final = 1e8
 """More smoothing than any eigenvalue of a scaled kernel matrix (68 entries of at most 64 log 1e6)."""
 
 
 @dataclass(frozen=True)
-class PolyharmonicSpline:
-    """A fitted warping field of B faces. Make one with :meth:`fit`.
+class PolyharmonicSpline(WarpingField):
+    """A polyharmonic spline fitted to B pairs of faces. Make one with :meth:`fit`.
 
     Attributes:
         order: k of the kernel.
         centres: source points, shifted and scaled, float64, shape ``(B, K, 2)``.
         coefficients: one per centre, float64, shape ``(B, K, 2)``.
         affine: rows 1, x, y of the affine part of the displacement ``w(x) - x``, float64, shape ``(B, 3, 2)``.
-        shift: middle of the source points, shape ``(B, 1, 2)``.
-        scale: half the longer side of their box, shape ``(B, 1, 1)``.
+        shift: middle of the source points' box, crop coordinates, float64, shape ``(B, 1, 2)``.
+        scale: half the longer side of that box, in crops, float64, shape ``(B, 1, 1)``.
         dtype: floating type of what the methods return.
     """
 
@@ -70,21 +70,23 @@ class PolyharmonicSpline:
         The (K+3) system is solved in float64 with autocast off, whatever the input type, after shifting and scaling
         the source points. It does not break on any finite input:
 
-        - A source point closer to a neighbour than a thousandth of the face (about 0.1 px) is smoothed as if by a small
-          λ of its own, so coinciding points map to a mean of their targets. Every other point is met as λ says.
-        - Where the points stray less than that from a line, or coincide, what they leave open of the affine part is
-          that of the identity. Both ridges fade in from nothing, so the field is continuous in the landmarks; they are
-          exactly zero, and the fit is exact, for every other layout.
-        - If the system is singular all the same, which order 4 does not exclude (its kernel is definite only beside a
-          quadratic part), that face gets the affine least-squares fit.
+        - A source point closer to another than a thousandth of the face (about 0.1 px) gets a small λ of its own, so
+          that coinciding points map to the mean of their targets.
+        - If all points lie that close to one line, or coincide, they do not determine the affine part: a ridge makes it
+          the identity's in the directions that are left open.
+        - If the system is singular nevertheless, which order 4 does not exclude (its kernel is definite only together
+          with a quadratic part), that face gets the affine least-squares fit.
+
+        Both kinds of regularisation start continuously from zero, so the field is continuous in the landmarks; for all
+        other layouts they are exactly zero, and the fit is exact.
 
         Args:
             source_points: landmarks on the stylised face, crop coordinates, shape ``(B, K, 2)``.
             target_points: the photo's landmarks, crop coordinates, shape ``(B, K, 2)``.
             order: k, 1 to 4.
             smoothing: λ ≥ 0; 0 interpolates.
-            border_anchors: this many points along each side of the crop that stay where they are, to hold the field
-                outside the face (0: none).
+            border_anchors: number of fixed points along each side of the crop, which keep the field near the identity
+                outside the face.
 
         Returns:
             The fitted spline; its methods return the input's type (float32 for half precision).
@@ -97,26 +99,19 @@ class PolyharmonicSpline:
         with torch.autocast(source_points.device.type, enabled=False):
             source = _with_anchors(source_points.double().clamp(-_LARGEST, _LARGEST), border_anchors)
             target = _with_anchors(target_points.double().clamp(-_LARGEST, _LARGEST), border_anchors)
-            # The spline does not depend on shift and scale (λ and the logarithm are adjusted): no gradient is lost.
+            # Detached: the spline does not depend on shift and scale, for which λ and the logarithm are corrected.
             low, high = source.detach().amin(1, keepdim=True), source.detach().amax(1, keepdim=True)
             shift = (low + high) / 2
             scale = ((high - low) / 2).amax(2, keepdim=True).clamp_min(_SMALLEST_EXTENT)
             centres = (source - shift) / scale
             matrix = _system(centres, order, scale, smoothing)
-            # Fitting the displacement makes the identity, not a point, of what degenerate layouts leave open.
+            # The displacement is fitted, so that what degenerate layouts leave open becomes the identity.
             values = torch.cat([target - source, source.new_zeros(len(source), 3, 2)], dim=1)
             solution = _solve(matrix, values)
         return cls(order, centres, solution[:, :-3], solution[:, -3:], shift, scale, dtype)
 
+    @override
     def evaluate(self, points: Tensor) -> Tensor:
-        """The field at any points.
-
-        Args:
-            points: stylised-face coordinates (crop), shape ``(B, N, 2)``, or ``(1, N, 2)`` for the same in each face.
-
-        Returns:
-            Photo coordinates (crop), shape ``(B, N, 2)``.
-        """
         with torch.autocast(points.device.type, enabled=False):
             points = points.double().clamp(-_LARGEST, _LARGEST)
             local = (points - self.shift) / self.scale
@@ -124,14 +119,15 @@ class PolyharmonicSpline:
             displacement = values @ self.coefficients + self.affine[:, :1] + local @ self.affine[:, 1:]
             return (points + displacement).to(self.dtype)
 
+    @override
     def grid(self, size: int, coarse: int | None = NODES) -> Tensor:
         """The field at every pixel of the stylised crop.
 
         At 256 pixels, between real photos and caricatures, the default grid keeps the field within 0.005 px of the
         exact one on average and warped images within 0.0002 of 1 (orders 1 to 4, λ = 0). The landmarks' gradient has
         cosine 0.999 or more to the exact one under a pixel loss and 0.994 under a Sobel loss; 97 nodes make that 0.9998
-        and 0.998 and take half as long again. (The difference comes of sampling slightly elsewhere, where the photo's
-        own gradient is another; hardly any of it comes of the backward pass.)
+        and 0.998 and take half as long again. (The difference is due to sampling the photo at slightly other places,
+        hardly to the backward pass.)
 
         Args:
             size: side of the crop in pixels.
@@ -156,7 +152,7 @@ class PolyharmonicSpline:
 
     def _on_mesh(self, positions: Tensor) -> Tensor:
         """The field at every (x, y) of the positions, shape ``(N,)``, along either axis, float64, ``(B, 2, N, N)``."""
-        # In crop units, only shifted, so that the kernel's logarithm needs no unit of its own.
+        # In crop units, only shifted, so that the kernel's logarithm needs no correction.
         across = (positions - self.shift[..., 0]).contiguous()
         down = (positions - self.shift[..., 1]).contiguous()
         coefficients = self.coefficients / self.scale**self.order
@@ -167,20 +163,25 @@ class PolyharmonicSpline:
         identity = mesh(positions).permute(2, 0, 1)
         return bent + columns[:, :, None] + rows[..., None] + identity
 
-    def warp(self, image: Tensor, coarse: int | None = NODES, padding_mode: Padding = "border") -> Tensor:
-        """Warp photos onto the stylised faces: ``warped(x) = photo(w(x))``.
 
-        The gradient reaches the image and both sets of landmarks.
+@dataclass(frozen=True)
+class SplineFitter(FieldFitter):
+    """Polyharmonic splines in closed form; see :meth:`PolyharmonicSpline.fit` for the attributes."""
 
-        Args:
-            image: the photos, shape ``(B, C, S, S)``.
-            coarse: see :meth:`grid`.
-            padding_mode: what lies outside the photo: its border's colour, or black.
+    order: int = 2
+    smoothing: float = 0.0
+    border_anchors: int = 0
 
-        Returns:
-            The photos in the shape of the stylised faces, shape ``(B, C, S, S)``.
-        """
-        return warp_image(image, self.grid(image.shape[-1], coarse), padding_mode)
+    @property
+    @override
+    def fits_landmarks(self) -> bool:
+        return self.smoothing == 0
+
+    @override
+    def fit(
+        self, photo_landmarks: Tensor, predicted: Tensor, photo: Tensor | None = None, stylised: Tensor | None = None
+    ) -> PolyharmonicSpline:
+        return PolyharmonicSpline.fit(predicted, photo_landmarks, self.order, self.smoothing, self.border_anchors)
 
 
 def _check(source: Tensor, target: Tensor, order: int, smoothing: float, border_anchors: int) -> None:
@@ -218,14 +219,17 @@ def _system(centres: Tensor, order: int, scale: Tensor, smoothing: float) -> Ten
 
 
 def _point_ridge(squared: Tensor, order: int) -> Tensor:
-    """What is added to λ at points that all but coincide with another, shape ``(B, K)``; 0 at all others."""
+    """Least λ of each point, shape ``(B, K)``: above 0 for points that (nearly) coincide with another."""
     itself = torch.eye(squared.shape[1], dtype=torch.bool, device=squared.device)
     nearest = squared.masked_fill(itself, torch.inf).amin(dim=2).sqrt()
     return (1 - nearest / _CLOSE).clamp_min(0) * _CLOSE ** min(order, 2)
 
 
 def _affine_ridge(centres: Tensor) -> Tensor:
-    """What holds an affine part that points all but on a line leave open, shape ``(B, 3)``; 0 for other layouts."""
+    """Ridge on the constant, x and y rows of the affine part, shape ``(B, 3)``.
+
+    It is above 0 for x and y where all points lie (nearly) on one line, which leaves the affine part undetermined.
+    """
     centred = centres - centres.mean(dim=1, keepdim=True)
     (xx, yy), xy = centred.square().mean(dim=1).unbind(dim=1), centred.prod(dim=2).mean(dim=1)
     smallest = (xx + yy) / 2 - ((xx - yy).square() / 4 + xy * xy).sqrt()
@@ -234,7 +238,8 @@ def _affine_ridge(centres: Tensor) -> Tensor:
 
 
 def _solve(matrix: Tensor, values: Tensor) -> Tensor:
-    """Solve each face's system; where it is singular, with so much smoothing that only the affine part is left."""
+    """Solves for each face's coefficients; a singular system is solved with so much smoothing that only the affine
+    part is left."""
     solution: Tensor
     solution, info = torch.linalg.solve_ex(matrix, values)
     size = solution.detach().abs().amax(dim=(1, 2))

@@ -1,22 +1,15 @@
-"""For the tests of adversarial methods: a landmarker with a feature map and two stages, and runs cut in two."""
+"""A landmarker with a feature map and two stages, and what it learns from."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from callbacks.exact_resume import ExactResume
 from datamodules.datasets import SyntheticDataModule
 from datamodules.faces import TrainBatch
 from lightning_modules.landmarkers.base import LandmarkerOutput
-from lightning_modules.methods import FaceMethod
 from tests.lightning_modules.landmarkers.training import crops
-from tests.lightning_modules.methods.running import fit
 from tests.lightning_modules.methods.small import SIZE, LinearLandmarker, face_batch, shapes, smooth_images
 
 STYLES = ("photo", "painting")
@@ -75,23 +68,3 @@ def descend(loss: Callable[[], Tensor], network: nn.Module, rate: float, steps: 
         optimizer.step()
         losses.append(value.item())
     return losses
-
-
-def whole_and_resumed(
-    make: Callable[[], FaceMethod], root: Path, epochs: int = 3, cut: int = 1
-) -> tuple[FaceMethod, FaceMethod]:
-    """A method after a whole run, and after one that stopped after ``cut`` epochs and went on from a file."""
-
-    class Stop(Callback):
-        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            trainer.should_stop = trainer.current_epoch == cut - 1
-
-    methods: list[Any] = []
-    runs = [("whole", [], None), ("cut", [Stop()], None), ("cut", [], root / "cut/last.ckpt")]
-    for name, callbacks, resume in runs:
-        torch.manual_seed(5)
-        saved = ModelCheckpoint(root / name, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        methods.append(make())
-        fit(methods[-1], root / name, epochs, ExactResume(), saved, *callbacks, resume=resume)
-    whole, _, resumed = methods
-    return whole, resumed

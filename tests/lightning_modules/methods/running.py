@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from callbacks.exact_resume import ExactResume
 from datamodules.datasets import SyntheticDataModule
 from datamodules.setting import SettingDataModule
-from lightning_modules.methods import FaceMethod
 from tests.lightning_modules.methods.small import SIZE
 
 STEPS = 2
@@ -24,9 +24,17 @@ def setting() -> SettingDataModule:
     )
 
 
-def fit(method: FaceMethod, root: Path, epochs: int, *callbacks: Callback, resume: Path | None = None) -> Trainer:
+def fit(
+    method: LightningModule,
+    root: Path,
+    epochs: int,
+    *callbacks: Callback,
+    resume: Path | None = None,
+    data: LightningDataModule | None = None,
+    **options: Any,
+) -> Trainer:
+    """Train on the CPU, on :func:`setting` unless ``data`` is given; ``options`` are the trainer's."""
     trainer = Trainer(
-        accelerator="cpu",
         max_epochs=epochs,
         default_root_dir=root,
         logger=False,
@@ -36,9 +44,36 @@ def fit(method: FaceMethod, root: Path, epochs: int, *callbacks: Callback, resum
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        **{"accelerator": "cpu", **options},
     )
-    trainer.fit(method, datamodule=setting(), ckpt_path=resume, weights_only=True)
+    trainer.fit(method, datamodule=data or setting(), ckpt_path=resume, weights_only=True)
     return trainer
+
+
+def last_checkpoint(folder: Path, **options: Any) -> ModelCheckpoint:
+    """Writes ``folder/last.ckpt`` after every epoch."""
+    return ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False, **options)
+
+
+M = TypeVar("M", bound=LightningModule)
+
+
+def whole_and_resumed(
+    make: Callable[[], M], root: Path, epochs: int, cut: int, data: LightningDataModule | None = None
+) -> tuple[M, M]:
+    """A module after a whole run, and after one that stopped after ``cut`` epochs and went on from a file."""
+
+    class Stop(Callback):
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            trainer.should_stop = trainer.current_epoch == cut - 1
+
+    modules: list[M] = []
+    for name, stop, resume in (("whole", [], None), ("cut", [Stop()], None), ("cut", [], root / "cut/last.ckpt")):
+        torch.manual_seed(5)
+        modules.append(make())
+        callbacks = ExactResume(), last_checkpoint(root / name), *stop
+        fit(modules[-1], root / name, epochs, *callbacks, resume=resume, data=data)
+    return modules[0], modules[2]
 
 
 def weights(method: LightningModule) -> torch.Tensor:

@@ -105,5 +105,5 @@ def silent(method: FaceMethod) -> dict[str, float]:
     def log(name: str, value: Any, **options: Any) -> None:
         logged[name] = float(torch.as_tensor(value).detach())
 
-    method.log = log  # type: ignore[method-assign, assignment]
+    method.log = log
     return logged

@@ -1,17 +1,26 @@
 """What adapting methods share: updates of one optimizer at a time, their learning rates and clipping."""
 
 import math
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from torch import nn
 
 from callbacks.weight_average import WeightAverage
 from datamodules.faces import TrainBatch
-from lightning_modules.methods.adaptation import Adaptation, cosine_decay
-from tests.lightning_modules.methods.running import STEPS, Watch, fit, setting
+from datamodules.setting import steps_done
+from lightning_modules.methods import FDA, FaceMethod, FaceWarping, Stylize, Supervised
+from lightning_modules.methods.adaptation import Adaptation
+from lightning_modules.training import cosine_decay
+from tests.lightning_modules.methods.adversaries import TwoStages, pair_batch
+from tests.lightning_modules.methods.running import STEPS, Watch, fit, last_checkpoint, setting
 from tests.lightning_modules.methods.small import LinearLandmarker
 
 
@@ -51,8 +60,52 @@ def test_each_update_moves_its_own_network(tmp_path: Path) -> None:
     assert not any(torch.equal(p, q) for p, q in zip(critic, method.critic.parameters(), strict=True))
     assert not all(torch.equal(p, q) for p, q in zip(landmarker, method.landmarker.parameters(), strict=True))
     assert method.longest == pytest.approx(0.5, rel=1e-4)
-    total = 2 * STEPS
-    assert rates.seen == pytest.approx([3e-4 * (1 + math.cos(math.pi * k / total)) / 2 for k in range(total)])
+    assert rates.seen == pytest.approx([3e-4 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(2 * STEPS)])
+
+
+class _Hours(Callback):
+    """Each step takes a quarter of an hour."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hours = 0.0
+        monkeypatch.setattr(Timer, "time_elapsed", lambda timer, stage=None: 3600 * self.hours)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.hours += 0.25
+
+
+@pytest.mark.parametrize(
+    ("epochs", "bounds"),
+    # Lightning counts the steps of both optimizers.
+    [(2, {}), (-1, {"max_steps": 8}), (9, {"max_steps": 8}), (2, {"max_steps": 90}), (-1, {"max_time": {"hours": 1}})],
+)
+def test_the_schedule_ends_with_the_run_whatever_bounds_it(
+    epochs: int, bounds: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates, hours = Watch(lambda m: m._optimizers()[0].param_groups[0]["lr"]), _Hours(monkeypatch)
+    fit(_WithCritic(), tmp_path, epochs, hours, rates, **bounds)
+    assert rates.seen == pytest.approx([3e-4 * cosine_decay(k / 4) for k in range(4)])
+
+
+@pytest.mark.parametrize("method", [_WithCritic, lambda: Supervised(LinearLandmarker())])
+def test_a_run_without_an_end_is_refused(method: Callable[[], FaceMethod], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="max_epochs"):
+        fit(method(), tmp_path, -1)
+
+
+def test_methods_that_count_epochs_or_steps_refuse_a_run_bounded_by_time(tmp_path: Path) -> None:
+    for method in (FDA(LinearLandmarker()), Supervised(LinearLandmarker())):
+        with pytest.raises(ValueError, match="max_epochs"):
+            fit(method, tmp_path, -1, max_time={"hours": 1})
+
+
+def test_half_precision_is_refused_where_optimizers_would_share_its_scale(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bf16-mixed"):
+        fit(_WithCritic(), tmp_path, 1, precision="16-true")
+    mixed: Any = SimpleNamespace(precision="16-mixed", max_epochs=1, max_steps=-1, callbacks=[])
+    with pytest.raises(ValueError, match="bf16-mixed"):
+        FaceWarping(LinearLandmarker()).check_trainer(mixed)
+    Stylize(LinearLandmarker()).check_trainer(mixed)
 
 
 def test_a_constant_rate_and_no_clipping(tmp_path: Path) -> None:
@@ -63,24 +116,48 @@ def test_a_constant_rate_and_no_clipping(tmp_path: Path) -> None:
     assert method.longest > 1
 
 
-def test_the_decay() -> None:
-    assert [cosine_decay(p) for p in (0, 1 / 3, 1 / 2, 1)] == pytest.approx([1, 0.75, 0.5, 0])
+class _Interrupt(Callback):
+    """Ctrl-C before the fourth step."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if steps_done(trainer) == 3:
+            raise KeyboardInterrupt
 
 
-def _adapted(folder: Path, back: float, average: bool = False) -> tuple[Adaptation, dict[str, torch.Tensor]]:
-    """A method after two epochs, and the landmarker that its last checkpoint would hold."""
+def _saved(folder: Path, end: str, back: float, average: bool) -> tuple[Adaptation, dict[str, torch.Tensor]]:
+    """A method after a run of two epochs, or of three steps, and the landmarker in its last checkpoint."""
     torch.manual_seed(0)
     method = _WithCritic(return_to_start=back, learning_rate=0.01)
-    fit(method, folder, 2, *([WeightAverage(decay=0.5)] if average else []))
-    return method, {name: value.clone() for name, value in method.landmarker.state_dict().items()}
+    callbacks = [*([WeightAverage(decay=0.5)] if average else []), last_checkpoint(folder, save_on_exception=True)]
+    if end == "Ctrl-C":
+        handler = signal.getsignal(signal.SIGINT)
+        with pytest.raises(SystemExit):
+            fit(method, folder, 2, _Interrupt(), *callbacks)
+        signal.signal(signal.SIGINT, handler)
+    else:
+        # Lightning counts the steps of both optimizers.
+        limits: dict[str, Any] = {"max_steps": {"max_steps": 6}, "max_time": {"max_time": {"hours": 1}}}
+        trainer = fit(method, folder, 2, *callbacks, **limits.get(end, {}))
+        assert steps_done(trainer) == (4 if end == "max_epochs" else 3)
+    state = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    prefix = "landmarker."
+    return method, {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 @pytest.mark.parametrize("average", [False, True])
-def test_part_of_the_way_back_to_the_start(average: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["max_epochs", "max_steps", "max_time", "Ctrl-C"])
+def test_part_of_the_way_back_to_the_start(
+    end: str, average: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The line between the start's weights and those of the same run without a way back, buffers included."""
+
+    def stop_after_three(timer: Timer, trainer: Trainer) -> None:
+        trainer.should_stop = steps_done(trainer) == 3
+
+    monkeypatch.setattr(Timer, "_check_time_remaining", stop_after_three)
     start = LinearLandmarker().state_dict()
-    _, there = _adapted(tmp_path / "there", 0.0, average)
-    method, back = _adapted(tmp_path / "back", 0.25, average)
+    _, there = _saved(tmp_path / "there", end, 0.0, average)
+    method, back = _saved(tmp_path / "back", end, 0.25, average)
     assert (there["linear.weight"] - start["linear.weight"]).abs().max() > 0.01
     assert (there["norm.running_mean"] - start["norm.running_mean"]).abs().max() > 0.01
     for name, value in back.items():
@@ -100,7 +177,12 @@ def test_it_is_validated_after_its_return(tmp_path: Path) -> None:
     assert there.average_nme != pytest.approx(start.average_nme, rel=1e-2)
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.5])
-def test_a_way_back_that_cannot_be(share: float) -> None:
-    with pytest.raises(ValueError, match="return_to_start is"):
-        _WithCritic(return_to_start=share)
+def test_the_loss_counts_photos_alone_and_batch_norm_sees_both() -> None:
+    batch = pair_batch(4)
+    method = Adaptation(TwoStages()).train()
+    output, loss = method.pass_both(batch.source, batch.target.images)
+    assert output.stages.shape == (8, 2, 68, 2)
+    both = torch.cat([batch.source.images, batch.target.images])
+    torch.testing.assert_close(method.landmarker.norm.running_mean, 0.1 * both.mean((0, 2, 3)))
+    errors = (output.stages[:4] - batch.source.landmarks[:, None]).norm(dim=-1)
+    torch.testing.assert_close(loss, errors.mean())

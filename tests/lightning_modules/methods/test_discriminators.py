@@ -5,11 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from datamodules.datasets import SyntheticDataModule
-from datamodules.setting import SettingDataModule
-from lightning_modules.landmarkers.reference_shape import MEAN_FACE
 from lightning_modules.methods.discriminators import DomainClassifier, LandmarkDiscriminator, judgement_loss
 from tests.lightning_modules.methods.small import shapes
 
@@ -44,11 +41,6 @@ def test_the_landmark_discriminator_has_the_papers_layers() -> None:
     assert size(light) == 16 * (68 * 8 + 8 * 16 + 16 * 32 + 32 * 64 + 64) + 8 + 16 + 32 + 64 + 1
 
 
-def test_maps_too_small_are_refused() -> None:
-    with pytest.raises(ValueError, match="map_size is 31; expected at least 32"):
-        LandmarkDiscriminator(map_size=31)
-
-
 def test_maps_are_gaussians_around_the_landmarks() -> None:
     landmarks = shapes(2)
     maps = LandmarkDiscriminator(map_size=64, sigma=1.5).maps(landmarks)
@@ -62,16 +54,12 @@ def test_maps_are_gaussians_around_the_landmarks() -> None:
 def test_the_gradient_reaches_the_landmarks() -> None:
     discriminator = LandmarkDiscriminator(map_size=32, sigma=1.0, width=4).double()
     landmarks = shapes(1).requires_grad_()
-    assert torch.autograd.gradcheck(discriminator.maps, landmarks, fast_mode=True)
+    half = landmarks.detach().bfloat16()  # is drawn in single precision
+    assert torch.equal(discriminator.float().maps(half), discriminator.maps(half.float()))
+    discriminator.double()
     assert torch.autograd.gradcheck(discriminator, landmarks)
     (gradient,) = torch.autograd.grad(discriminator(landmarks).sum(), landmarks)
     assert (gradient.abs() > 0).all()
-
-
-def test_half_precision_landmarks_are_drawn_in_single() -> None:
-    discriminator = LandmarkDiscriminator(map_size=32, width=4)
-    landmarks = shapes(1).bfloat16()
-    assert torch.equal(discriminator.maps(landmarks), discriminator.maps(landmarks.float()))
 
 
 @pytest.mark.parametrize("photo", [True, False])
@@ -80,45 +68,3 @@ def test_the_judgement_loss_is_the_cross_entropy(photo: bool) -> None:
     share = 1 / (1 + np.exp(-logits.numpy()))
     expected = -np.log(share if photo else 1 - share).mean()
     assert float(judgement_loss(logits, photo)) == pytest.approx(expected, rel=1e-6)
-
-
-def drawn_shapes(style: str) -> Tensor:
-    faces = SyntheticDataModule(style, train_count=16, test_count=1, name=style, size=48)
-    return SettingDataModule([faces], [], [faces], root="files", image_size=32, batch_size=4).source_shapes()
-
-
-def test_it_learns_to_tell_caricatures_shapes_from_photos() -> None:
-    photos, drawings = drawn_shapes("photo"), drawn_shapes("caricature")
-    discriminator = LandmarkDiscriminator(map_size=32, sigma=1.0, width=8)
-    optimizer = torch.optim.Adam(discriminator.parameters(), 1e-3, betas=(0.9, 0.99))
-    losses = []
-    for _ in range(40):
-        loss = judgement_loss(discriminator(photos), True) + judgement_loss(discriminator(drawings), False)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[0] == pytest.approx(2 * np.log(2), rel=0.05), "it starts undecided"
-    assert losses[-1] < 0.5 * losses[0]
-
-
-def test_deceiving_it_moves_landmarks_to_where_photos_have_them() -> None:
-    """Faces a tenth of the crop to the right of the photos': while it learns to tell, they go back."""
-    face = torch.tensor(MEAN_FACE)
-    photos, shift = face + 0.01 * torch.randn(8, 1, 2), torch.tensor([0.1, 0.0]).requires_grad_()
-    discriminator = LandmarkDiscriminator(map_size=32, sigma=1.5, width=8)
-    telling = torch.optim.Adam(discriminator.parameters(), 2e-3, betas=(0.9, 0.99))
-    deceiving = torch.optim.Adam([shift], 2e-3, betas=(0.0, 0.9))
-    offsets = []
-    for _ in range(60):
-        drawings = face + shift + 0.01 * torch.randn(8, 1, 2)
-        deceiving.zero_grad()
-        judgement_loss(discriminator(drawings), True).backward()
-        deceiving.step()
-        loss = judgement_loss(discriminator(photos), True) + judgement_loss(discriminator(drawings.detach()), False)
-        telling.zero_grad()
-        loss.backward()
-        telling.step()
-        offsets.append(float(shift.detach().norm()))
-    assert offsets[0] > 0.09
-    assert max(offsets[-20:]) < 0.05

@@ -11,7 +11,6 @@ from torch import Tensor
 from datamodules.faces import FaceBatch
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.methods import FaceWarping
-from lightning_modules.methods.face_warping import PROXIMAL, WARPER
 from lightning_modules.methods.pseudo import PseudoLandmarks
 from lightning_modules.warping.losses import NoImageLoss, PixelMSE
 from lightning_modules.warping.objective import WarperObjective
@@ -67,19 +66,6 @@ class TestWarperPhase:
             numeric, analytic = (values[0] - values[1]) / 2e-8, float((found * direction).sum())
             assert analytic == pytest.approx(numeric, rel=1e-4)
 
-    def test_following_the_gradient_lowers_the_loss(self) -> None:
-        method, (source, target) = make(), pair()
-        method.eval()
-        optimizer = torch.optim.Adam(method.landmarker.parameters(), lr=1e-3)
-        losses = []
-        for _ in range(15):
-            optimizer.zero_grad()
-            loss = method.warper_loss(source, target)
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.detach()))
-        assert losses[-1] < 0.9 * losses[0]
-
     def test_without_gradient_through_the_warp_only_batch_norm_moves(self) -> None:
         """As published: the landmarker's gradient is exactly zero, and its statistics follow the stylised faces."""
         method, (source, target) = make(WarperObjective(gradient_through_warp=False)), pair()
@@ -112,15 +98,6 @@ class TestWarperPhase:
         expected = plain.warper_loss(source, target) + 0.7 * own
         torch.testing.assert_close(anchored.warper_loss(source, target), expected)
 
-    def test_perfect_predictions_warp_each_photo_onto_its_stylised_face(self) -> None:
-        """A stylised face that is the photo itself: with the photo's landmarks predicted, the loss is at its least."""
-        images, landmarks = smooth_images(2), shapes(2)
-        terms = WarperObjective()(images, landmarks, images, landmarks)
-        assert terms.image.max() < 1e-12
-        torch.testing.assert_close(terms.warped, images)
-        off = WarperObjective()(images, landmarks, images, shapes(2, seed=9, spread=0.03))
-        assert off.image.min() > 1e-6
-
 
 class TestProximalPhase:
     weights = torch.tensor([2.0, 0.0, 1.0], dtype=torch.float64)
@@ -128,7 +105,7 @@ class TestProximalPhase:
     @pytest.mark.parametrize("pseudo_weight", [1.0, 0.3])
     def test_it_is_the_sum_of_two_mean_losses(self, pseudo_weight: float) -> None:
         method, (source, target) = make(pseudo_weight=pseudo_weight).eval(), pair()
-        method.pseudo = PseudoLandmarks((shapes(3, seed=5) * SIZE).float(), self.weights.float())
+        method.pseudo.current = PseudoLandmarks((shapes(3, seed=5) * SIZE).float(), self.weights.float())
         found = float(method.proximal_loss(source, target).detach())
         # Written out with numpy, face by face.
         distances = []
@@ -140,12 +117,14 @@ class TestProximalPhase:
 
     def test_exaggerated_photos_take_the_place_of_their_share(self) -> None:
         method, (source, target) = make(exaggeration=Exaggeration(), exaggerated_share=0.5), pair(4)
-        found = method.stylization(source, target.images, shapes(4, seed=5), method.mean_face)
-        assert (found.images != source.images).flatten(1).any(1).tolist() == [True, True, False, False]
-        assert (found.landmarks != source.landmarks).flatten(1).any(1).tolist() == [True, True, False, False]
-        plain = make().stylization(source, target.images, shapes(4, seed=5), method.mean_face)
-        assert plain.images is source.images
-        assert plain.landmarks is source.landmarks
+        torch.manual_seed(1)
+        chosen = torch.rand(4) < 0.5
+        torch.manual_seed(1)
+        found = method.stylization(source, target.images, shapes(4, seed=5), shapes(1)[0])
+        assert torch.equal((found.images != source.images).flatten(1).any(1), chosen)
+        assert torch.equal((found.landmarks != source.landmarks).flatten(1).any(1), chosen)
+        assert 0 < chosen.sum() < 4
+        assert make().stylization is None
 
 
 class TestPhases:
@@ -159,58 +138,22 @@ class TestPhases:
         switches = [epoch for epoch in range(1, 300) if phases[epoch] != phases[epoch - 1]]
         assert switches == list(range(5, 300, 5))
 
-    def test_joint_optimisation_has_one_phase(self) -> None:
-        assert {make(optimization="joint").phase_of(epoch) for epoch in range(12)} == {"joint"}
-
-    @pytest.mark.parametrize(
-        "options",
-        [{"warper_epochs": 0, "proximal_epochs": 0}, {"warper_epochs": -1}, {"exaggerated_share": 1.5}],
-    )
-    def test_nonsense_is_refused(self, options: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match=r"expected"):
-            make(**options)
-
-    def test_frozen_batch_norm_sees_the_warper_phase_without_moving(self) -> None:
-        method = make(freeze_batch_norm=True).train()
-        method.train_batch_norm(train=False)
-        before = method.landmarker.norm.running_mean.clone()
-        method.warper_loss(*pair())
-        assert torch.equal(method.landmarker.norm.running_mean, before)
-        assert method.landmarker.training
-        method.train_batch_norm(train=True)
-        method.warper_loss(*pair())
-        assert not torch.equal(method.landmarker.norm.running_mean, before)
-
-    def test_two_adams_over_the_whole_landmarker(self) -> None:
-        method = make(warper_learning_rate=1e-4, proximal_learning_rate=1e-3)
-        optimizers = method.configure_optimizers()
-        assert [optimizers[which].param_groups[0]["lr"] for which in (WARPER, PROXIMAL)] == [1e-4, 1e-3]
-        for optimizer in optimizers:
-            assert isinstance(optimizer, torch.optim.Adam)
-            assert set(optimizer.param_groups[0]["params"]) == set(method.landmarker.parameters())
-
 
 class TestCheckpoints:
     def test_pseudo_landmarks_come_back_through_a_safe_load(self, tmp_path: Path) -> None:
         method = make(warper_epochs=1, proximal_epochs=1)
         method.landmarker_spec = {"class_path": "x.Y", "init_args": {"size": SIZE}}
-        method.pseudo = PseudoLandmarks(torch.rand(5, 68, 2), torch.rand(5))
-        method._pseudo_cycle = 3
+        method.pseudo.current = PseudoLandmarks(torch.rand(5, 68, 2), torch.rand(5))
+        method.pseudo.cycle = 3
         checkpoint: dict[str, Any] = {"state_dict": method.state_dict()}
         method.on_save_checkpoint(checkpoint)
+        method.pseudo.on_save_checkpoint(None, method, checkpoint)
         torch.save(checkpoint, tmp_path / "last.ckpt")
         loaded = torch.load(tmp_path / "last.ckpt", weights_only=True)
         assert loaded["landmarker"] == method.landmarker_spec
         other = make(warper_epochs=1, proximal_epochs=1)
-        other.on_load_checkpoint(loaded)
-        assert other.pseudo is not None
-        assert torch.equal(other.pseudo.landmarks, method.pseudo.landmarks)
-        assert torch.equal(other.pseudo.weights, method.pseudo.weights)
-        assert other._pseudo_cycle == 3
-
-    def test_a_checkpoint_before_the_first_pseudo_landmarks(self) -> None:
-        checkpoint: dict[str, Any] = {}
-        make().on_save_checkpoint(checkpoint)
-        other = make()
-        other.on_load_checkpoint(checkpoint)
-        assert other.pseudo is None
+        other.pseudo.on_load_checkpoint(None, other, loaded)
+        assert other.pseudo.current is not None
+        assert torch.equal(other.pseudo.current.landmarks, method.pseudo.current.landmarks)
+        assert torch.equal(other.pseudo.current.weights, method.pseudo.current.weights)
+        assert other.pseudo.cycle == 3

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.methods import FaceWarping
@@ -24,8 +22,8 @@ def rates(method: FaceWarping) -> tuple[float, ...]:
 
 class TestFaceWarping:
     def test_pseudo_landmarks_freeze_when_the_warper_phase_ends(self, tmp_path: Path) -> None:
-        method = make()
-        watch = Watch(lambda m: (m.phase, m.pseudo and m.pseudo.landmarks.clone()))
+        method = make(exaggeration=Exaggeration())
+        watch = Watch(lambda m: (m.phase, m.pseudo.current and m.pseudo.current.landmarks.clone()))
         trainer = fit(method, tmp_path, 6, watch)
         assert [phase for phase, _ in watch.seen[::STEPS]] == ["warper", "proximal", "proximal"] * 2
         pseudo = [landmarks for _, landmarks in watch.seen[::STEPS]]
@@ -37,17 +35,16 @@ class TestFaceWarping:
         assert not torch.equal(pseudo[3], pseudo[4])
         # One optimizer step a batch.
         assert trainer.global_step == 6 * STEPS
+        torch.testing.assert_close(method.mean_face, setting().source_shapes().mean(0))
 
     def test_frozen_landmarks_are_those_at_the_start_of_the_phase(self, tmp_path: Path) -> None:
         """Learning rates of zero: the estimates of the untrained network, in the images' own pixels."""
         method = make(warper_epochs=0, proximal_epochs=1, proximal_learning_rate=0.0)
         fit(method, tmp_path, 1)
         data = setting()
-        method.landmarker.eval()
-        method.landmarker.load_state_dict(LinearLandmarker().state_dict())
         for batch in data.target_loader():
             found, _ = method.pseudo.lookup(batch, SIZE)
-            torch.testing.assert_close(found, method(batch.images).detach(), atol=1e-5, rtol=0)
+            torch.testing.assert_close(found, LinearLandmarker().eval()(batch.images).landmarks, atol=1e-5, rtol=0)
 
     @pytest.mark.parametrize(("phase", "epochs"), [("warper", (1, 0)), ("proximal", (0, 1))])
     def test_each_phase_steps_its_own_optimizer(self, phase: str, epochs: tuple[int, int], tmp_path: Path) -> None:
@@ -62,16 +59,10 @@ class TestFaceWarping:
         method = make(optimization="joint", landmark_weight=0.0)
         trainer = fit(method, tmp_path, 2)
         assert trainer.global_step == 2 * STEPS
-        assert method.pseudo is not None
+        assert method.pseudo.current is not None
         (both,) = [value for name, value in trainer.callback_metrics.items() if name == "train/joint_loss"]
         assert float(trainer.callback_metrics["train/image_term"]) > 0
         assert float(both) > float(trainer.callback_metrics["train/image_term"])
-        ends = []
-        for image_weight in (0.0, 100.0):
-            method = make(optimization="joint", image_weight=image_weight, landmark_weight=0.0)
-            fit(method, tmp_path, 1)
-            ends.append(weights(method))
-        assert not torch.equal(*ends)  # the image term has its say beside the proximal one
 
     def test_the_cosine_schedule_is_a_function_of_the_step(self, tmp_path: Path) -> None:
         method = make(schedule="cosine", warper_learning_rate=1e-4, proximal_learning_rate=1e-3)
@@ -81,33 +72,6 @@ class TestFaceWarping:
         assert [pair[0] for pair in watch.seen[:STEPS]] == pytest.approx([1e-4 * s for s in share[:STEPS]])
         assert [pair[1] for pair in watch.seen[STEPS:]] == pytest.approx([1e-3 * s for s in share[STEPS:]])
 
-    @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # that is what resuming means
-    def test_a_resumed_run_ends_where_a_whole_one_does(self, tmp_path: Path) -> None:
-        options: dict[str, Any] = {"schedule": "cosine", "mirror_average": True, "gradient_clip_norm": 1.0}
-        whole = make(**options)
-        fit(whole, tmp_path / "whole", 3)
-
-        class Stop(Callback):
-            def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-                trainer.should_stop = trainer.current_epoch == 1
-
-        saved = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        fit(make(**options), tmp_path / "first", 3, Stop(), saved)
-        resumed = make(**options)
-        fit(resumed, tmp_path / "second", 3, saved, resume=tmp_path / "last.ckpt")
-        assert torch.equal(weights(resumed), weights(whole))
-        assert resumed.scores == whole.scores
-
-    def test_gradients_are_clipped_to_their_norm(self, tmp_path: Path) -> None:
-        norms = []
-        for limit in (None, 1e-3):
-            # The step leaves the gradient it took in place.
-            watch = Watch(lambda m: float(torch.cat([p.grad.flatten() for p in m.parameters()]).norm()))
-            fit(make(warper_epochs=0, gradient_clip_norm=limit), tmp_path, 2, watch)
-            norms.append(watch.seen)
-        assert min(norms[0]) > 1e-2
-        assert norms[1] == pytest.approx([1e-3] * 2 * STEPS, rel=1e-3)
-
     @pytest.mark.parametrize("freeze", [True, False])
     def test_batch_norm_may_be_frozen_in_warper_steps(self, freeze: bool, tmp_path: Path) -> None:
         method = make(freeze_batch_norm=freeze)
@@ -116,9 +80,3 @@ class TestFaceWarping:
         fit(method, tmp_path, 2, watch)
         assert torch.equal(watch.seen[STEPS - 1], start) == freeze  # after the warper phase
         assert not torch.equal(watch.seen[-1], watch.seen[STEPS - 1])  # the proximal phase lets them move
-
-    def test_exaggeration_works_from_the_sources_mean_face(self, tmp_path: Path) -> None:
-        method = make(warper_epochs=0, exaggeration=Exaggeration())
-        trainer = fit(method, tmp_path, 1)
-        assert trainer.global_step == STEPS
-        torch.testing.assert_close(method.mean_face, setting().source_shapes().mean(0))

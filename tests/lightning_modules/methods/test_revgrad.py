@@ -1,5 +1,6 @@
-"""Gradient reversal as a method: what a step's gradients are, who moves, and that runs resume exactly."""
+"""Gradient reversal as a method: what a step's gradients are, who moves, and what it takes of a landmarker."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_modules.landmarkers.base import evaluating, frozen
 from lightning_modules.methods import RevGrad
-from lightning_modules.methods.gradient_reversal import reversal_strength
-from tests.lightning_modules.methods.adversaries import (
-    TwoStages,
-    descend,
-    pair_batch,
-    stand_in_batch,
-    whole_and_resumed,
-)
-from tests.lightning_modules.methods.running import STEPS, Watch, fit, weights
-from tests.lightning_modules.methods.small import silent
+from lightning_modules.methods.adaptsegnet import stage_count
+from lightning_modules.methods.revgrad import feature_channels, reversal_strength, reverse_gradient
+from tests.lightning_modules.landmarkers.training import configured
+from tests.lightning_modules.methods.adversaries import TwoStages, descend, pair_batch, stand_in_batch
+from tests.lightning_modules.methods.running import STEPS, Watch, fit
+from tests.lightning_modules.methods.small import LinearLandmarker, silent
 
 
 def make(hands_out: bool = True, **options: Any) -> RevGrad:
@@ -42,7 +40,7 @@ def test_a_step_descends_labels_and_ascends_the_domain_loss(monkeypatch: Any, ha
     of_landmarker, of_classifier = list(method.landmarker.parameters()), list(method.classifier.parameters())
     found = torch.autograd.grad(loss, [*of_landmarker, *of_classifier])
 
-    supervised = method.pass_both(batch.source, batch.target)[1]
+    supervised = method.pass_both(batch.source, batch.target.images)[1]
     features = method.landmarker.features(torch.cat([batch.source.images, batch.target.images]))
     labels = torch.tensor([1.0] * 4 + [0.0] * 4)
     domain = torch.nn.functional.binary_cross_entropy_with_logits(method.classifier(features), labels)
@@ -70,19 +68,6 @@ def test_each_part_moves_at_its_own_rate(tmp_path: Path) -> None:
         ]
         assert rates.seen[0] == [rate, classifiers]
         assert rates.seen[STEPS] == pytest.approx([rate / 2, classifiers / 2])
-
-
-def test_the_first_step_is_not_yet_reversed(tmp_path: Path) -> None:
-    """λ is 0 at first: then the labels alone move the landmarker; later it matters."""
-    ends = [], []
-    for weight in (0.0, 10.0):
-        method = make(domain_weight=weight, gradient_clip_norm=None)
-        watch = Watch(lambda m: parts(m)[0])
-        fit(method, tmp_path, 2, watch)
-        ends[0].append(watch.seen[0])
-        ends[1].append(watch.seen[-1])
-    assert torch.equal(*ends[0])
-    assert not torch.equal(*ends[1])
 
 
 def test_the_classifier_learns_to_tell_stand_in_faces() -> None:
@@ -114,8 +99,70 @@ def test_reversal_brings_features_of_drawings_to_those_of_photos() -> None:
     assert distances[1] < 0.5
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # that is what resuming means
-def test_a_resumed_run_ends_where_a_whole_one_does(tmp_path: Path) -> None:
-    whole, resumed = whole_and_resumed(lambda: make(dropout=0.5), tmp_path)
-    assert torch.equal(weights(whole), weights(resumed))
-    assert whole.scores == resumed.scores
+def judge(features: Tensor, weights: Tensor) -> Tensor:
+    return torch.sin(features * weights).square().sum()
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+def test_the_gradient_below_is_multiplied_and_the_one_above_is_not(strength: float) -> None:
+    features, weights = torch.randn(2, 3, requires_grad=True), torch.randn(3, requires_grad=True)
+    reversed_ = reverse_gradient(features, strength)
+    assert torch.equal(reversed_, features)
+    below, above = torch.autograd.grad(judge(reversed_, weights), (features, weights))
+    plain_below, plain_above = torch.autograd.grad(judge(features, weights), (features, weights))
+    torch.testing.assert_close(below, -strength * plain_below)
+    assert torch.equal(above, plain_above)
+    assert not reverse_gradient(features.detach(), strength).requires_grad
+
+
+def test_the_strength_grows_from_nothing_to_one() -> None:
+    # 2 / (1 + exp(-2x)) - 1 is the hyperbolic tangent of x.
+    progress = [0.0, 0.05, 0.1, 0.5, 1.0]
+    assert [reversal_strength(p) for p in progress] == pytest.approx([math.tanh(5 * p) for p in progress])
+    assert reversal_strength(0.2, steepness=5) == pytest.approx(reversal_strength(0.1))
+
+
+LANDMARKERS = {"slpt": 3, "hrnet": 1, "star": 2, "openpose": 2, "sbr": 2, "spiga": 3, "integral": 1}
+"""Stages of the light forms."""
+
+
+@pytest.mark.parametrize("name", LANDMARKERS)
+def test_landmarkers_hand_out_their_shared_features(name: str) -> None:
+    overrides = {} if name in ("star", "spiga") else {"pretrained": False}
+    landmarker = configured(f"{name}.yaml", f"{name}.quick.yaml", image_size=64, **overrides).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        found, expected = landmarker(images).features, landmarker.features(images)
+    torch.testing.assert_close(found, expected)
+    assert feature_channels(landmarker) == expected.shape[1]
+    assert stage_count(landmarker) == LANDMARKERS[name]
+
+
+def test_a_landmarker_is_measured_without_a_trace() -> None:
+    landmarker = TwoStages(hands_out=False).train()
+    before = {name: value.clone() for name, value in landmarker.state_dict().items()}
+    assert (feature_channels(landmarker), stage_count(landmarker)) == (8, 2)
+    assert landmarker.training
+    assert all(torch.equal(value, before[name]) for name, value in landmarker.state_dict().items())
+    with pytest.raises(NotImplementedError, match="LinearLandmarker has no features"):
+        RevGrad(LinearLandmarker())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_modes_come_back_module_by_module_also_after_an_error(fails: bool) -> None:
+    landmarker = TwoStages().train()
+    landmarker.norm.eval()
+    landmarker.first.requires_grad_(False)
+
+    def modes() -> list[bool]:
+        return [*(m.training for m in landmarker.modules()), *(p.requires_grad for p in landmarker.parameters())]
+
+    before = modes()
+    try:
+        with evaluating(landmarker), frozen(landmarker):
+            assert not any(modes())
+            if fails:
+                raise RuntimeError
+    except RuntimeError:
+        pass
+    assert modes() == before

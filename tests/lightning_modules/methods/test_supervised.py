@@ -7,7 +7,7 @@ from lightning import Callback, Trainer
 
 from lightning_modules.methods import Supervised
 from tests.lightning_modules.methods.running import Watch, fit, setting
-from tests.lightning_modules.methods.small import SIZE, LinearLandmarker, silent
+from tests.lightning_modules.methods.small import SIZE, LinearLandmarker
 
 
 class TestSupervised:
@@ -36,13 +36,6 @@ class TestSupervised:
         watch = Watch(lambda m: m.optimizers().param_groups[0]["lr"])
         fit(Supervised(LinearLandmarker(), learning_rate=1e-2), tmp_path, epochs, watch)
         assert watch.seen[0] == pytest.approx(1e-2)
-
-    def test_the_loss_is_the_landmarkers_own(self) -> None:
-        method = Supervised(LinearLandmarker())
-        silent(method)
-        batch = next(iter(setting().train_dataloader()))
-        expected = method.landmarker.loss(method.landmarker(batch.source.images), batch.source.landmarks)
-        torch.testing.assert_close(method.training_step(batch, 0), expected)
 
     def test_validation_scores_every_test_face_in_image_pixels(self, tmp_path: Path) -> None:
         """Against a plain loop: the mean distance over the eye corners' distance, in the drawn images' own pixels."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from lightning_modules.translation import ImagePool
@@ -36,36 +37,36 @@ def test_then_half_of_what_comes_back_is_older() -> None:
     assert 80 < sum(ages) / len(ages) < 120
 
 
-def test_it_draws_from_its_generator_alone() -> None:
+def test_stored_images_do_not_keep_their_batches_in_memory(tmp_path: Path) -> None:
+    pool = ImagePool(2)
+    for _ in range(20):
+        pool(torch.rand(8, 3, 4, 4))
+    torch.save(pool.state_dict(), tmp_path / "pool.ckpt")
+    again = ImagePool(2)
+    again.load_state_dict(torch.load(tmp_path / "pool.ckpt", weights_only=True))
+    for image in [*pool.images, *again.images]:
+        assert image.untyped_storage().nbytes() == 3 * 4 * 4 * 4
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_its_generator_or_torchs_decides(own: bool) -> None:
     out = []
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        out.append(handed_out(ImagePool(4, torch.Generator().manual_seed(7)), range(60)))
-    assert out[0] == out[1]
-    assert out[0] != handed_out(ImagePool(4, torch.Generator().manual_seed(8)), range(60))
+    for seed, torchs in ((7, 0), (7, 1 if own else 7), (8, 0)):
+        torch.manual_seed(torchs if own else seed)
+        out.append(handed_out(ImagePool(4, torch.Generator().manual_seed(seed) if own else None), range(60)))
+    assert out[0] == out[1] != out[2]
 
 
-def test_without_one_it_draws_from_torchs() -> None:
-    torch.manual_seed(3)
-    first = handed_out(ImagePool(4), range(30))
-    torch.manual_seed(3)
-    assert handed_out(ImagePool(4), range(30)) == first
-
-
-def test_it_lies_in_the_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [0, 20])
+def test_it_lies_in_the_checkpoint(before: int, tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     pool = ImagePool(4, generator)
-    handed_out(pool, range(20))
+    handed_out(pool, range(before))
     torch.save(pool.state_dict(), tmp_path / "pool.ckpt")
     again = ImagePool(4, generator.clone_state())
     again.load_state_dict(torch.load(tmp_path / "pool.ckpt", weights_only=True))
-    assert handed_out(again, range(20, 60)) == handed_out(pool, range(20, 60))
-
-
-def test_an_empty_one_lies_there_too() -> None:
-    pool = ImagePool(2)
-    pool.load_state_dict(ImagePool(2).state_dict())
-    assert handed_out(pool, range(2)) == [0, 1]
+    later = range(before, before + 40)
+    assert handed_out(again, later) == handed_out(pool, later)
 
 
 def test_size_0_hands_everything_through() -> None:

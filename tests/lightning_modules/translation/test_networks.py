@@ -47,14 +47,6 @@ def test_pix2pix_u_net(size: int, widths: list[int]) -> None:
     assert len(network.downs) == len(network.ups) == len(widths)
 
 
-def test_a_u_net_goes_down_to_the_last_even_size() -> None:
-    network = UNetGenerator(96, width=2)
-    features = torch.rand(1, 3, 96, 96)
-    for down in network.downs:
-        features = down(features)
-    assert features.shape == (1, 16, 3, 3)
-
-
 LIGHT = [ResNetGenerator(4, 1), UNetGenerator(32, 4)]
 
 
@@ -69,11 +61,8 @@ def test_a_generator_keeps_shape_and_range(generator: Generator) -> None:
     assert painted.max() <= 1
     assert painted.std() > 0.01
     assert torch.allclose(painted, (torch.tanh(generator.paint(2 * images - 1)) + 1) / 2)
-
-
-@pytest.mark.parametrize("generator", LIGHT, ids=["resnet", "unet"])
-def test_every_parameter_matters_but_biases_before_normalisation(generator: Generator) -> None:
-    generator(torch.rand(1, 3, 32, 32)).square().sum().backward()
+    painted.square().sum().backward()
+    # Biases before instance normalisation have no effect.
     weights = [p.grad for name, p in generator.named_parameters() if name.endswith("weight")]
     assert all(gradient is not None and gradient.abs().max() > 0 for gradient in weights)
 
@@ -87,15 +76,10 @@ def test_how_far_a_patch_sees(halvings: int, patch: int) -> None:
             discriminator.layers[place] = nn.Identity()
     images = torch.rand(1, 3, 128, 128, dtype=torch.float64, requires_grad=True)
     judged = discriminator(images)
+    assert judged.shape == (1, 1, *[{3: 14, 2: 30, 1: 62}[halvings]] * 2)
     judged[0, 0, judged.shape[-2] // 2, judged.shape[-1] // 2].backward()
-    assert images.grad is not None
     seen = images.grad.abs().sum((0, 1)) > 0
     assert (int(seen.any(0).sum()), int(seen.any(1).sum())) == (patch, patch)
-
-
-@pytest.mark.parametrize(("size", "outputs"), [(256, 30), (128, 14), (24, 1)])
-def test_a_judgement_for_each_patch(size: int, outputs: int) -> None:
-    assert PatchDiscriminator(2)(torch.rand(2, 3, size, size)).shape == (2, 1, outputs, outputs)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +93,7 @@ def test_a_judgement_for_each_patch(size: int, outputs: int) -> None:
 )
 def test_sizes_that_do_not_fit(build: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build()  # type: ignore[operator]
+        build()
 
 
 def test_where_weights_start() -> None:

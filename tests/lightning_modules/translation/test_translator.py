@@ -8,10 +8,8 @@ from torch import Tensor, nn
 from lightning_modules.translation import (
     Generator,
     PatchDiscriminator,
-    ResNetGenerator,
-    Translations,
+    TranslatedImages,
     Translator,
-    linear_decay,
 )
 
 
@@ -94,13 +92,6 @@ def test_the_discriminators_objective(faces: tuple[Tensor, Tensor]) -> None:
     assert found.item() == pytest.approx(by_hand(*(f.double().numpy() for f in faces))["critics"], rel=1e-5)
 
 
-def test_weights_of_the_terms(faces: tuple[Tensor, Tensor]) -> None:
-    expected = by_hand(*(images.double().numpy() for images in faces))
-    loss = affine_translator(cycle_weight=3.0, identity_weight=0.0).generator_loss(*faces)
-    assert set(loss.terms) == {"adversarial", "cycle"}
-    assert loss.terms["cycle"].item() == pytest.approx(0.3 * expected["cycle"], rel=1e-5)
-
-
 def test_each_objective_teaches_its_own_networks(faces: tuple[Tensor, Tensor]) -> None:
     translator = affine_translator()
     loss = translator.generator_loss(*faces)
@@ -115,16 +106,10 @@ def test_each_objective_teaches_its_own_networks(faces: tuple[Tensor, Tensor]) -
     assert all(p.grad is not None for p in translator.discriminators.parameters())
 
 
-def test_a_fixed_discriminator_stays_fixed(faces: tuple[Tensor, Tensor]) -> None:
-    translator = affine_translator().requires_grad_(False)
-    translator.generator_loss(*faces)
-    assert not any(p.requires_grad for p in translator.parameters())
-
-
 def test_further_terms_see_the_translations(faces: tuple[Tensor, Tensor]) -> None:
-    seen: list[Translations] = []
+    seen: list[TranslatedImages] = []
 
-    def further(images: Translations) -> dict[str, Tensor]:
+    def further(images: TranslatedImages) -> dict[str, Tensor]:
         seen.append(images)
         return {"bright": 4 * images.to_target.mean()}
 
@@ -135,35 +120,3 @@ def test_further_terms_see_the_translations(faces: tuple[Tensor, Tensor]) -> Non
     assert (loss.total - plain.total).item() == pytest.approx(float(bright), rel=1e-4)
     assert torch.allclose(seen[0].photos_again, 0.75 * (0.5 * faces[0] + 0.25) + 0.125)
     assert torch.allclose(seen[0].stylised_again, 0.5 * (0.75 * faces[1] + 0.125) + 0.25)
-
-
-def test_the_learning_rate_stays_then_falls_to_nothing() -> None:
-    """The paper: 100 epochs constant, then 100 along a line to 0."""
-    assert [linear_decay(epoch / 200) for epoch in (0, 99, 100, 150, 190, 200)] == pytest.approx([1, 1, 1, 0.5, 0.1, 0])
-    assert [linear_decay(p, 0.0) for p in (0, 0.25, 1)] == pytest.approx([1, 0.75, 0])
-    assert [linear_decay(p, 1.0) for p in (0, 1)] == [1, 1]
-
-
-def test_steps_lower_each_objective() -> None:
-    translator = Translator(ResNetGenerator(4, 1), PatchDiscriminator(4, 2))
-    photos, stylised = torch.rand(2, 3, 16, 16) / 2, torch.rand(2, 3, 16, 16) / 2 + 0.5
-    optimizer = torch.optim.Adam(translator.generators.parameters(), 2e-3, betas=(0.5, 0.999))
-    history = []
-    for _ in range(40):
-        loss = translator.generator_loss(photos, stylised)
-        optimizer.zero_grad()
-        loss.total.backward()
-        optimizer.step()
-        history.append(loss.terms["cycle"].item())
-    assert history[-1] < 0.6 * history[0]
-
-    images = translator.translate(photos, stylised)
-    critics = torch.optim.Adam(translator.discriminators.parameters(), 2e-3, betas=(0.5, 0.999))
-    history = []
-    for _ in range(40):
-        judged = translator.discriminator_loss(photos, stylised, images.to_target, images.to_source)
-        critics.zero_grad()
-        judged.backward()
-        critics.step()
-        history.append(judged.item())
-    assert history[-1] < 0.5 * history[0]

@@ -29,16 +29,14 @@ from lightning_modules import warping
 
 points = torch.rand(2, 68, 2, requires_grad=True)
 photo, stylised = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
-spline = warping.PolyharmonicSpline.fit(points, torch.rand(2, 68, 2), smoothing=0.01)
-warped = spline.warp(photo, coarse=9)
-mask = warping.face_region_mask(points, 32) * warping.inside_photo(spline.grid(32))
+warped = warping.PolyharmonicSpline.fit(points, torch.rand(2, 68, 2), smoothing=0.01).warp(photo, coarse=9)
 for gradient in (warping.Sobel(), warping.SpatialGradient(), warping.Laplacian(), warping.Canny()):
-    loss = warping.GradientMSE(gradient)(warped, stylised, mask) + warping.GradientNCC(gradient)(warped, stylised, mask)
-    loss.sum().backward(retain_graph=True)
+    warping.GradientNCC(gradient)(warped, stylised).sum().backward(retain_graph=True)
 assert points.grad.isfinite().all()
-objective = warping.WarperObjective(pairing=warping.SimilarPose(), learned=warping.LearnedField(), coarse=9)
+objective = warping.WarperObjective(
+    pairing=warping.SimilarPose(), learned=warping.LearnedField(), coarse=9, face_only=True, gradient_reach=0.1
+)
 terms = objective(photo, torch.rand(2, 68, 2), stylised, points)
-assert sorted(terms.order.tolist()) == [0, 1]
 (terms.image + terms.landmarks).sum().backward()
 assert all(parameter.grad.isfinite().all() for parameter in objective.parameters())
 for closed in ("lightning", "torchvision", "cv2", "datamodules"):

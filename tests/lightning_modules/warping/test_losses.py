@@ -43,9 +43,6 @@ def face_mask() -> Tensor:
     return face_region_mask(random_faces(2, seed=5), SIZE, softness=0.03)
 
 
-# --- against numpy ----------------------------------------------------------------------------------------------------
-
-
 def squares(a: list[Array], b: list[Array]) -> Array:
     return np.mean([(x - y) ** 2 for x, y in zip(a, b, strict=True)], axis=0)
 
@@ -159,54 +156,38 @@ def test_no_image_loss_is_zero_and_on_the_graph() -> None:
     assert (warped.grad == 0).all()
 
 
-# --- arguments --------------------------------------------------------------------------------------------------------
-
-
-def test_shapes_that_differ_are_refused() -> None:
-    image = torch.rand(2, 3, 8, 8)
-    with pytest.raises(ValueError, match=r"\(2, 3, 8, 8\) but stylised \(2, 3, 9, 9\)"):
-        PixelMSE()(image, torch.rand(2, 3, 9, 9))
-    with pytest.raises(ValueError, match=r"expected \(2, 1, 8, 8\)"):
-        PixelMSE()(image, image, torch.ones(1, 1, 8, 8))
-
-
-def test_levels_and_weights_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="blur_sigma is -1"):
-        GradientNCC(blur_sigma=-1)
-    with pytest.raises(ValueError, match="levels is 0"):
-        MultiScale(levels=0)
-    for weights in ([1.0, 2.0], [1.0, -1.0, 1.0], [0.0, 0.0, 0.0]):
-        with pytest.raises(ValueError, match=r"weights are .*; expected 3, none negative and one above 0"):
-            MultiScale(weights=weights)
-    image = torch.rand(1, 3, 15, 15)
-    with pytest.raises(ValueError, match="images of 15 pixels are too small for 3 levels; expected at least 16"):
-        MultiScale()(image, image)
-    assert MultiScale(levels=2)(image, image).item() == 0
-
-
 @pytest.mark.parametrize(
-    ("chosen", "expected"),
+    ("options", "message"),
     [
-        ({"class_path": "GradientMSE", "init_args": {"gradient": {"class_path": "Laplacian"}}}, "GradientMSE"),
-        ({"class_path": "MultiScale", "init_args": {"loss": {"class_path": "PixelMSE"}, "weights": [1, 2, 3]}}, None),
+        ({"levels": 0}, "levels is 0"),
+        ({"weights": [1.0, 2.0]}, "expected 3"),
+        ({"weights": [1.0, -1.0, 1.0]}, "none negative"),
+        ({"weights": [0.0, 0.0, 0.0]}, "one above 0"),
     ],
 )
-def test_yaml_chooses_a_loss_by_class_path(chosen: dict[str, Any], expected: str | None) -> None:
-    def qualified(node: Any) -> Any:
-        if not isinstance(node, dict):
-            return node
-        full = {key: qualified(value) for key, value in node.items()}
-        return (
-            {**full, "class_path": f"lightning_modules.warping.{full['class_path']}"} if "class_path" in full else full
-        )
+def test_levels_and_weights_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MultiScale(**options)
 
+
+def test_images_that_do_not_go_together_are_refused() -> None:
+    image = torch.rand(2, 3, 15, 15)
+    with pytest.raises(ValueError, match=r"\(2, 3, 15, 15\) but stylised \(2, 3, 9, 9\)"):
+        PixelMSE()(image, torch.rand(2, 3, 9, 9))
+    with pytest.raises(ValueError, match=r"expected \(2, 1, 15, 15\)"):
+        PixelMSE()(image, image, torch.ones(1, 1, 15, 15))
+    with pytest.raises(ValueError, match="too small for 3 levels; expected at least 16"):
+        MultiScale()(image, image)
+    with pytest.raises(ValueError, match="blur_sigma is -1"):
+        GradientNCC(blur_sigma=-1)
+
+
+def test_yaml_chooses_a_loss_by_class_path() -> None:
+    room = "lightning_modules.warping"
+    inner = {"class_path": f"{room}.GradientMSE", "init_args": {"gradient": {"class_path": f"{room}.Laplacian"}}}
+    chosen = {"class_path": f"{room}.MultiScale", "init_args": {"loss": inner, "weights": [1, 2, 3]}}
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(ImageLoss, "loss")
-    loss = parser.instantiate(parser.parse_object({"loss": qualified(chosen)})).loss
-    if expected:
-        assert isinstance(loss, GradientMSE)
-        assert isinstance(loss.gradient, Laplacian)
-    else:
-        assert isinstance(loss, MultiScale)
-        assert isinstance(loss.loss, PixelMSE)
-        assert loss.weights == pytest.approx([1 / 6, 2 / 6, 3 / 6])
+    loss = parser.instantiate(parser.parse_object({"loss": chosen})).loss
+    assert isinstance(loss.loss.gradient, Laplacian)
+    assert loss.weights == pytest.approx([1 / 6, 2 / 6, 3 / 6])

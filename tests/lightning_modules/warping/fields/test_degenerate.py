@@ -25,46 +25,28 @@ def _is_finite_both_ways(
     return all(bool(tensor.isfinite().all()) for tensor in (field, warped, *gradients))
 
 
-def _collapsed(name: str) -> Tensor:
-    face = mean_face().float()
-    line = torch.linspace(0.1, 0.9, 68)
-    layouts = {
-        "one point": torch.full((68, 2), 0.4),
-        "one point far away": torch.full((68, 2), 1e30),
-        "two points": torch.tensor([[0.2, 0.3], [0.8, 0.6]]).repeat(34, 1),
-        "on a diagonal": torch.stack([line, line], dim=-1),
-        "on a vertical": torch.stack([torch.full_like(line, 0.3), line], dim=-1),
-        "nearly on a line": torch.stack([line, line + 1e-6 * torch.sin(50 * line)], dim=-1),
-        "closed mouth": torch.cat([face[:60], face[60:61].repeat(8, 1)]),
-        "outside the image": face * 30 - 20,
-        "one stray landmark": torch.cat([face[:67], torch.tensor([[1e30, -1e30]])]),
-        "huge": face * 1e38,
-        "tiny": face * 1e-30,
-        "a lattice": torch.cartesian_prod(torch.linspace(0, 1, 17), torch.linspace(0, 1, 4)),
-    }
-    return layouts[name]
+LINE = torch.linspace(0.1, 0.9, 68)
+FACE = mean_face().float()
+COLLAPSED = {
+    "one point": torch.full((68, 2), 0.4),
+    "one point far away": torch.full((68, 2), 1e30),
+    "two points": torch.tensor([[0.2, 0.3], [0.8, 0.6]]).repeat(34, 1),
+    "on a diagonal": torch.stack([LINE, LINE], dim=-1),
+    "on a vertical": torch.stack([torch.full_like(LINE, 0.3), LINE], dim=-1),
+    "nearly on a line": torch.stack([LINE, LINE + 1e-6 * torch.sin(50 * LINE)], dim=-1),
+    "closed mouth": torch.cat([FACE[:60], FACE[60:61].repeat(8, 1)]),
+    "outside the image": FACE * 30 - 20,
+    "one stray landmark": torch.cat([FACE[:67], torch.tensor([[1e30, -1e30]])]),
+    "huge": FACE * 1e38,
+    "tiny": FACE * 1e-30,
+    "a lattice": torch.cartesian_prod(torch.linspace(0, 1, 17), torch.linspace(0, 1, 4)),
+}
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize(
-    "name",
-    [
-        "one point",
-        "one point far away",
-        "two points",
-        "on a diagonal",
-        "on a vertical",
-        "nearly on a line",
-        "closed mouth",
-        "outside the image",
-        "one stray landmark",
-        "huge",
-        "tiny",
-        "a lattice",
-    ],
-)
+@pytest.mark.parametrize("name", COLLAPSED)
 def test_collapsed_layouts(name: str, order: int) -> None:
-    collapsed, face = _collapsed(name)[None], mean_face().float()[None]
+    collapsed, face = COLLAPSED[name][None], FACE[None]
     for smoothing, coarse in ((0.0, None), (0.0, 4), (0.01, None), (0.01, 4)):
         assert _is_finite_both_ways(collapsed, face, order, smoothing, coarse)
         assert _is_finite_both_ways(face, collapsed, order, smoothing, coarse)
@@ -78,41 +60,12 @@ coordinate = st.one_of(
 points = st.lists(st.tuples(coordinate, coordinate), min_size=1, max_size=12)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(points, st.sampled_from(ORDERS), st.sampled_from([0.0, 1e-6, 10.0]), st.sampled_from([None, 4]))
-def test_a_thousand_layouts(
-    layout: list[tuple[float, float]], order: int, smoothing: float, coarse: int | None
-) -> None:
+def test_any_layout(layout: list[tuple[float, float]], order: int, smoothing: float, coarse: int | None) -> None:
     drawn, face = torch.tensor(layout, dtype=torch.float32), mean_face()[: len(layout)].float()
     # One batch asks both questions: a drawn layout to a face, and a face to a drawn layout.
     assert _is_finite_both_ways(torch.stack([drawn, face]), torch.stack([face, drawn]), order, smoothing, coarse, 6)
-
-
-def _a_thousand_layouts(count: int = 12) -> Tensor:
-    """Random layouts of every unfortunate kind, 125 of each, shape ``(1000, count, 2)``."""
-    uniform = torch.rand(8, 125, count, 2, generator=torch.Generator().manual_seed(5)) * 3 - 1
-    places, along = uniform[0, :, :2], uniform[1, :, :, :1]
-    return torch.cat(
-        [
-            uniform[0],
-            (uniform[1] * 2).round() / 2,  # many coincide
-            places[:, :1] + along * (places[:, 1:] - places[:, :1]),  # on a line, up to rounding
-            torch.stack([uniform[3, ..., 0], torch.full_like(uniform[3, ..., 0], 0.25)], dim=-1),  # on one exactly
-            places[:, :1] + 1e-6 * uniform[4],  # a dot
-            torch.cat([uniform[5, :, :-2], uniform[5, :, :2] + 1e-7], dim=1),  # two pairs all but coincide
-            10.0 ** (10 * uniform[6]) * uniform[7].sign(),  # of every size
-            1e3 * uniform[2] + 500,  # far outside
-        ]
-    )
-
-
-@pytest.mark.parametrize("coarse", [None, 4])
-@pytest.mark.parametrize("smoothing", [0.0, 1e-3])
-@pytest.mark.parametrize("order", ORDERS)
-def test_a_thousand_layouts_at_once(order: int, smoothing: float, coarse: int | None) -> None:
-    layouts, face = _a_thousand_layouts(), mean_face()[None, ::6].float().expand(1000, -1, -1)
-    assert _is_finite_both_ways(layouts, face, order, smoothing, coarse)
-    assert _is_finite_both_ways(face, layouts, order, smoothing, coarse)
 
 
 def test_all_landmarks_on_one_point_give_a_translation() -> None:

@@ -1,0 +1,173 @@
+"""The data of one experiment: source, target and test sets, and their loaders."""
+
+import logging
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datamodules.faces import DataError, FaceBatch, FaceSet, TrainBatch
+from datamodules.files import require_labelled
+from datamodules.loading import TestSet, evaluation_loader, steps_done, training_loader
+from datamodules.transforms import Augmentation, FaceTransform, crop_shape
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The faces of one experiment by their roles.
+
+    Attributes:
+        source: labelled training faces.
+        target: unlabelled training faces, or None.
+        tests: labelled test sets.
+    """
+
+    source: FaceSet
+    target: FaceSet | None = None
+    tests: list[TestSet] = field(default_factory=list)
+
+
+class ExperimentDataModule(LightningDataModule):
+    """Source, target and test sets of one experiment, and the loaders that every method uses.
+
+    Training batches are :class:`TrainBatch`, validation and test batches :class:`FaceBatch` with one loader per test
+    set. A subclass says in :meth:`read_roles` which faces these are.
+
+    Attributes:
+        image_size: side of the crops, in pixels.
+        batch_size: pairs per training step and process.
+        eval_batch_size: faces per evaluation step.
+        steps_per_epoch: training steps of an epoch; None for one pass over the source.
+        num_workers: loader processes; 0 loads in the training process.
+        augmentation: of training crops.
+        seed: of order and augmentation.
+        synthetic: whether any face is drawn; what is measured on such faces is marked as synthetic.
+    """
+
+    image_size: int = 256
+    batch_size: int = 16
+    eval_batch_size: int = 32
+    steps_per_epoch: int | None = None
+    num_workers: int = 0
+    augmentation: Augmentation = Augmentation()
+    seed: int = 0
+    synthetic: bool = False
+    _roles: Roles | None = None
+
+    @abstractmethod
+    def read_roles(self) -> Roles:
+        """Read every list and check every file.
+
+        Raises:
+            DataError: a file is missing, unreadable or malformed.
+        """
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and check all files, before any time is spent on training; a second call does nothing.
+
+        Raises:
+            DataError: a file is missing, unreadable or malformed; there is no source face, or an unlabelled one.
+        """
+        if self._roles is not None:
+            return
+        roles = self.read_roles()
+        if len(roles.source) == 0:
+            raise DataError("The setting has no source faces. Give at least one labelled set in `data.source`.")
+        require_labelled(roles.source, "source")
+        self._roles = roles
+        if self.synthetic:
+            _log.warning("SYNTHETIC stand-in faces: they show that everything runs; their scores are not results.")
+        _log.info("source: %d labelled faces", len(roles.source))
+        for test in roles.tests:
+            _log.info("test: %s (%d faces)", ", ".join(test.subset_names), len(test.faces))
+
+    def _read(self) -> Roles:
+        self.setup()
+        assert self._roles is not None
+        return self._roles
+
+    @property
+    def source_faces(self) -> FaceSet:
+        """Labelled training faces."""
+        return self._read().source
+
+    @property
+    def target_faces(self) -> FaceSet | None:
+        """Unlabelled training faces, or None."""
+        return self._read().target
+
+    @property
+    def test_sets(self) -> list[TestSet]:
+        """The test sets, in the order of their loaders."""
+        return self._read().tests
+
+    @property
+    def data_kind(self) -> Literal["files", "synthetic"]:
+        """What the scores of a run were measured on."""
+        return "synthetic" if self.synthetic else "files"
+
+    def source_shapes(self) -> Tensor:
+        """The source's landmarks in crop coordinates of their plain crops, shape ``(N, 68, 2)``."""
+        return torch.from_numpy(np.stack([crop_shape(shape) for shape in self.source_faces.shapes()]))
+
+    def train_dataloader(self) -> DataLoader[TrainBatch]:
+        """Random (source, target) pairs; the k-th batch depends on (seed, k) alone.
+
+        Raises:
+            DataError: the trainer's method needs a target and there is none.
+        """
+        method = getattr(self.trainer, "lightning_module", None)
+        uses_target = getattr(method, "needs_target", True)
+        target = self.target_faces if uses_target else None
+        if uses_target and method is not None and target is None:
+            raise DataError(
+                f"The method {type(method).__name__} needs unlabelled target faces and the setting has none. "
+                "Give `data.target`, or choose METHOD=supervised."
+            )
+        rank, world_size = self._rank()
+        return training_loader(
+            self.source_faces,
+            target,
+            FaceTransform(self.image_size, self.augmentation),
+            self.batch_size,
+            self.steps_per_epoch or max(1, len(self.source_faces) // (self.batch_size * world_size)),
+            self.seed,
+            self._step,
+            rank,
+            world_size,
+            self.num_workers,
+        )
+
+    def target_loader(self) -> DataLoader[FaceBatch]:
+        """This process's share of the target faces, plain crops, in order (for pseudo landmarks).
+
+        Raises:
+            DataError: there is no target.
+        """
+        if self.target_faces is None:
+            raise DataError("The setting has no target faces. Give `data.target`.")
+        return self._evaluation_loader(self.target_faces)
+
+    def val_dataloader(self) -> list[DataLoader[FaceBatch]]:
+        """One loader per test set: every validation epoch scores them."""
+        return [self._evaluation_loader(test.faces) for test in self.test_sets]
+
+    def test_dataloader(self) -> list[DataLoader[FaceBatch]]:
+        """One loader per test set."""
+        return self.val_dataloader()
+
+    def _evaluation_loader(self, faces: FaceSet) -> DataLoader[FaceBatch]:
+        return evaluation_loader(faces, self.image_size, self.eval_batch_size, self.num_workers, *self._rank())
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _step(self) -> int:
+        return steps_done(self.trainer) if self.trainer else 0

@@ -1,0 +1,104 @@
+"""The start of an adaptation: a landmarker pretrained on the source."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datamodules.setting import SettingDataModule
+from experiments.artifacts.store import Recipe, RunContext, provide
+from experiments.checkpoints import load_weights, read_checkpoint
+from lightning_modules.methods.base import FaceMethod
+from lightning_modules.methods.supervised import Supervised
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How the start is made: supervised, on the source's labels.
+
+    Args:
+        checkpoint: start from this checkpoint of ours instead of training.
+        max_epochs: passes over the source.
+        learning_rate: AdamW's peak learning rate.
+        weight_decay: AdamW's.
+        gradient_clip_norm: longest gradient; None for no limit.
+    """
+
+    checkpoint: str | None = None
+    max_epochs: int = 20
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    gradient_clip_norm: float | None = 1.0
+
+
+@dataclass
+class _Start(Recipe):
+    what, place, file = "pretrained start", "pretrained", "landmarker.ckpt"
+
+    method: FaceMethod
+    data: SettingDataModule
+    how: Pretraining
+    landmarker_config: Mapping[str, Any]
+
+    @property
+    def prefix(self) -> str:
+        """The landmarker's name."""
+        return re.sub(r"\W+", "", str(self.landmarker_config["class_path"]).rsplit(".", 1)[-1]).lower() + "-"
+
+    def facts(self) -> Mapping[str, Any]:
+        """Source, landmarker, augmentation, and how long it trains on what."""
+        data = self.data
+        return {
+            "source": data.source_faces.fingerprint(),
+            "landmarker": self.landmarker_config,
+            "how": asdict(self.how),
+            "augmentation": asdict(data.augmentation),
+            "batch_size": data.batch_size,
+            "steps_per_epoch": data.steps_per_epoch,
+            "image_size": data.image_size,
+        }
+
+    def make(self, folder: Path, context: RunContext) -> None:
+        """Train the method's landmarker on the source."""
+        how, method = self.how, self.method
+        trainer = context.trainer(folder, max_epochs=how.max_epochs, gradient_clip_val=how.gradient_clip_norm)
+        supervised = Supervised(method.landmarker, how.learning_rate, weight_decay=how.weight_decay)
+        supervised.landmarker_spec = method.landmarker_spec
+        supervised.phase_name = "pretraining"
+        context.seed_generators()
+        context.fit(trainer, supervised, self.data)
+        trainer.save_checkpoint(folder / self.file, weights_only=True)
+
+
+def pretrained_start(
+    method: FaceMethod,
+    data: SettingDataModule,
+    how: Pretraining,
+    landmarker_config: Mapping[str, Any],
+    context: RunContext,
+) -> Path | None:
+    """Give the method's landmarker weights trained on the source, if the method needs them.
+
+    They are kept under ``runs/pretrained``, and used again by runs with the same source, landmarker, seed and training.
+
+    Args:
+        method: its landmarker is changed in place.
+        data: the setting; only its source is used.
+        how: see :class:`Pretraining`.
+        landmarker_config: the landmarker's ``class_path`` and ``init_args``.
+        context: of the run.
+
+    Returns:
+        The checkpoint the landmarker's weights are from, or None if the method needs no start.
+
+    Raises:
+        CheckpointError: ``how.checkpoint`` cannot be used.
+    """
+    if not method.needs_pretraining:
+        return None
+    path = Path(how.checkpoint) if how.checkpoint else provide(_Start(method, data, how, landmarker_config), context)
+    load_weights(method.landmarker, read_checkpoint(path), path)
+    # What follows must not depend on whether the start was made just now or found.
+    context.seed_generators()
+    return path

@@ -1,0 +1,1 @@
+"""How fast the warp and the landmarkers are, and what they need of memory."""

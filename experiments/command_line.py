@@ -1,0 +1,167 @@
+"""The command line, made of the typed functions in :mod:`experiments.commands` by jsonargparse's ``auto_cli``.
+
+``fit``, ``validate`` and ``test`` are the Lightning CLI's. The dotted options of the others, e.g.
+``--trainer.max_epochs=3``, are the Lightning CLI's too: commands that take them have ``**overrides``.
+"""
+
+import importlib
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Final, get_args, get_origin
+
+from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser, auto_cli
+
+from experiments.catalogue import command_names
+from experiments.errors import UsageError, nearest, option_error
+
+LIGHTNING: Final = ("fit", "test", "validate")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; an error that the user can mend ends it with one line and exit status 2.
+
+    Args:
+        arguments: the command and its options; those of the process if None.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] in ([], ["-h"], ["--help"]):
+        print(_overview())
+        return
+    # Modules in the user's folder can be named by class path, as under `python -m`.
+    sys.path += [] if {"", str(Path.cwd())} & set(sys.path) else [str(Path.cwd())]
+    _show_log()
+    try:
+        _run(*arguments)
+    except ValueError as error:
+        mendable = _mendable(error)
+        if mendable is None:
+            raise
+        print(f"error: {mendable}", file=sys.stderr)
+        sys.exit(2)
+
+
+def command(name: str) -> Callable[..., Any]:
+    """The function of a command.
+
+    Raises:
+        UsageError: there is no such command; the message suggests the nearest.
+    """
+    if name not in command_names():
+        raise UsageError(f"{name!r} is no command. {nearest(name, [*command_names(), *LIGHTNING])}")
+    module = name.replace("-", "_")
+    function: Callable[..., Any] = getattr(importlib.import_module(f"experiments.commands.{module}"), module)
+    return function
+
+
+def _run(name: str, *words: str) -> None:
+    if name in LIGHTNING:
+        from experiments.cli import WarpmarkCLI
+
+        WarpmarkCLI([name, *words])
+        return
+    function = command(name)
+    options, overrides = _split(function, list(words))
+    parser = _Parser
+
+    def run(**chosen: Any) -> None:
+        function(**chosen, **overrides)
+
+    run.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # as functools.wraps would
+    run.__doc__ = function.__doc__
+    try:
+        auto_cli({name: run}, [name, *options], as_positional=False, parser_class=parser, prog="warpmark")
+    except ArgumentError as error:
+        raise option_error(str(error), _options(function), within=f"{name}.") from error
+
+
+class _Parser(ArgumentParser):
+    """jsonargparse's parser with flags (``--resume``), lists of words (``--rows a b``) and no abbreviations."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "exit_on_error": False, "allow_abbrev": False})
+
+    def add_argument(self, *names: str, **options: Any) -> Any:
+        """Add an option by its type, see the class."""
+        hint = getattr(options.get("action"), "_typehint", None)
+        if options.get("type") is bool:
+            options |= {"action": ActionYesNo, "nargs": "?"}
+            del options["type"]
+        elif get_origin(hint) in (list, tuple):
+            options |= {"nargs": "*", "type": get_args(hint)[0]}
+            del options["action"]
+        # `--on-error` for on_error, and `--from` for from_, which Python does not take for a name.
+        typed = [name.rstrip("_").replace("_", "-") for name in names if "_" in name]
+        return super().add_argument(*names, *typed, **options)
+
+
+def _split(function: Callable[..., Any], words: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Separate a command's own options from dotted ones; words before any option are its first parameter's."""
+    first, *_ = inspect.signature(function).parameters
+    leading = list(takewhile(lambda word: not word.startswith("-"), words))
+    own = [f"--{first}", *leading] if leading else []
+    overrides: dict[str, Any] = {}
+    for option, values in _grouped(words[len(leading) :]):
+        name, equals, value = option.removeprefix("--").partition("=")
+        given = [value] if equals else values
+        if not _takes_overrides(function) or not ("." in name or name in ("config", "model", "trainer")):
+            own += [option, *values]
+        elif name == "config" or name.endswith("+"):
+            overrides[name] = [*overrides.get(name, []), *given]
+        elif len(given) == 1:
+            overrides[name] = given[0]
+        else:
+            raise UsageError(f"--{name}: found {len(given)} values, expected one, as in --{name}=VALUE.")
+    return own, overrides
+
+
+def _grouped(words: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each option with the words that follow it."""
+    while words:
+        values = list(takewhile(lambda word: not word.startswith("--"), words[1:]))
+        yield words[0], values
+        words = words[1 + len(values) :]
+
+
+def _takes_overrides(function: Callable[..., Any]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+
+
+def _options(function: Callable[..., Any]) -> list[str]:
+    own = [f"--{name}" for name, p in inspect.signature(function).parameters.items() if p.kind is not p.VAR_KEYWORD]
+    return [*own, "--help"]
+
+
+def _overview() -> str:
+    lines = ["warpmark COMMAND [OPTIONS]   (or: python -m experiments COMMAND [OPTIONS])", ""]
+    for name in command_names():
+        lines.append(f"  {name:<16}{(inspect.getdoc(command(name)) or '').splitlines()[0]}")
+    lines.append(f"  {', '.join(LIGHTNING)}")
+    lines.append(f"{'':18}The Lightning CLI, e.g. fit --config=configs/base.yaml --config=… --model.init_args.…=…")
+    return "\n".join([*lines, "", "Each command tells its options with --help."])
+
+
+def _mendable(error: BaseException | None) -> BaseException | None:
+    """The error that the user can mend: itself, or what jsonargparse wrapped while it built what the options name."""
+    from datamodules.faces import DataError
+    from experiments.errors import CheckpointError
+    from lightning_modules.weights import WeightsError
+
+    while error is not None and not isinstance(error, (DataError, CheckpointError, UsageError, WeightsError)):
+        error = error.__cause__
+    return error
+
+
+def _show_log() -> None:
+    """Print this project's log to the console; Lightning prints its own."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for room in ("experiments", "callbacks", "lightning_modules", "datamodules"):
+        logger = logging.getLogger(room)
+        logger.setLevel(logging.INFO)
+        logger.handlers = [handler]
+    # Advertisements, and devices that were not found; `WarpmarkCLI.prepare` says which one is used.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)

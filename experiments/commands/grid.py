@@ -1,0 +1,112 @@
+"""Many runs and their table."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.bench.cost import LandmarkerCost, landmarker_costs
+from experiments.commands.train import train
+from experiments.errors import UsageError
+from experiments.grids.alignment import alignment_table
+from experiments.grids.cells import Runner
+from experiments.grids.grid import Cell, Grid, read_grid
+from experiments.grids.results import grid_table, read_results
+from experiments.grids.tables import Table
+
+log = logging.getLogger(__name__)
+
+
+def grid(
+    name: str,
+    data: str = "",
+    source: str = "",
+    target: str = "",
+    test: str = "",
+    out: str = "",
+    rows: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    minutes: float = 0.0,
+    part: str = "1/1",
+    threads: int = 1,
+    isolated: bool = True,
+    table_only: bool = False,
+    alignment: str = "",
+) -> Path:
+    """Run the cells of a grid that are not done yet, and write its table.
+
+    Every cell is a ``train`` in a folder of its own. One that fails is named, and the others go on; cells that were cut
+    short are gone on with. Several processes may run one grid in one folder.
+
+    Args:
+        name: a grid in experiments/grids, or a YAML file
+        data: folder with the published data sets, or 'synthetic'
+        source: labelled photos (setting own)
+        target: stylised faces (setting own)
+        test: labelled faces to score (setting own)
+        out: folder of cells and table (default: runs/grids/NAME)
+        rows: only these rows
+        seeds: these seeds instead of the file's
+        minutes: of training in each cell, instead of the file's budget
+        part: k/n: of every n cells, run the k-th
+        threads: of torch, in each cell
+        isolated: run each cell in a process of its own
+        table_only: run nothing; write the table of what is there
+        alignment: train nothing; measure whether each row's image term points to the labels of this subset
+
+    Returns:
+        The table in Markdown; beside it lie ``.csv`` and ``.tex``.
+
+    Raises:
+        UsageError: the grid or an option is not as expected, or cells failed (after all others were done).
+        DataError: bad input files.
+    """
+    chosen = read_grid(name)
+    if minutes:
+        chosen = Grid(**{**vars(chosen), "budget": {"minutes": minutes}})
+    folders = {"data": data, "source": source, "target": target, "test": test}
+    place = Path(out or f"runs/grids/{chosen.name}")
+    runner = Runner(chosen, folders, place, train, threads, isolated)
+    cells = chosen.all_cells(rows, seeds)
+    if alignment:
+        return _written(alignment_table(runner, cells, alignment), place / "alignment")
+    k, n = _part(part)
+    failed = [] if table_only else [problem for cell in cells[k - 1 :: n] if (problem := runner.run(cell))]
+    for problem in failed:
+        log.error("%s", problem)
+    shown = [c for c in chosen.all_cells(seeds=_seeds(place, chosen, seeds)) if table_only or runner.is_done(c)]
+    results = read_results(chosen, place, shown)
+    path = _written(grid_table(chosen, results, _costs(runner, [result.cell for result in results])), place / "table")
+    if failed:
+        raise UsageError(f"{len(failed)} cells failed and are missing in {path}:\n" + "\n".join(failed))
+    return path
+
+
+def _written(table: Table, stem: Path) -> Path:
+    files = table.write(stem)
+    print(f"{table.title}\n{table.text('rounded_outline')}")
+    log.info("wrote %s", ", ".join(map(str, files)))
+    return files[0]
+
+
+def _part(text: str) -> tuple[int, int]:
+    try:
+        k, n = (int(number) for number in text.split("/"))
+    except ValueError:
+        k, n = 0, 0
+    if not 1 <= k <= n:
+        raise UsageError(f"--part is {text!r}; expected k/n with 1 ≤ k ≤ n, e.g. 1/2.")
+    return k, n
+
+
+def _seeds(place: Path, chosen: Grid, asked: Sequence[int]) -> list[int]:
+    """The grid's seeds, those asked for, and those that have a folder."""
+    there = [int(folder.name.rsplit("seed", 1)[1]) for folder in place.glob("*-seed*[0-9]") if folder.is_dir()]
+    return sorted({*chosen.seeds, *asked, *there})
+
+
+def _costs(runner: Runner, done: Sequence[Cell]) -> dict[str, LandmarkerCost]:
+    """What each row's landmarker costs, where rows differ in it."""
+    if len({runner.grid.rows[cell.row].get("landmarker") for cell in done}) < 2:
+        return {}
+    one_of_each = {cell.row: cell for cell in done}
+    return landmarker_costs({row: runner.plain(cell).method.landmarker for row, cell in one_of_each.items()})

@@ -1,0 +1,227 @@
+"""Grids: cells that differ by their row alone, under one budget and from one start; and what is done about failures."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import yaml
+
+from experiments.catalogue import names
+from experiments.command_line import main
+from experiments.commands.grid import grid
+from experiments.commands.train import train
+from experiments.errors import UsageError
+from experiments.grids.cells import Runner, seconds_per_step
+from experiments.grids.grid import Cell, Grid, read_grid
+from lightning_modules.methods import FaceWarping
+from tests.experiments.helpers import PHASES, TINY, merged, metrics, refused
+from tests.experiments.killing import run_and_kill
+
+CHOICES = {"setting": "da_cariface", "landmarker": "slpt", "profile": "quick"}
+ROWS: dict[str, dict[str, Any]] = {
+    "on, alone": {"method": "supervised", "config": {"model": {"init_args": {"continue_from_start": True}}}},
+    "warping": {"method": "face_warping", "config": PHASES},
+}
+
+
+def write(path: Path, **changes: Any) -> Path:
+    """A grid file of two short rows; its runs go beside it."""
+    config = merged(TINY, {"paths": {"runs": str(path.parent / "runs")}})
+    content = {"choices": CHOICES, "rows": ROWS, "seeds": [3], "config": config}
+    content |= {"budget": {"epochs": 2, "steps_per_epoch": 3}, **changes}
+    path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    return path
+
+
+def cell_metrics(out: Path) -> dict[str, Any]:
+    return {path.parent.name: metrics(path.parent) for path in out.glob("*/metrics.json")}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A grid whose first cell ran in this process, and the second in one of its own."""
+    top = tmp_path_factory.mktemp("grid")
+    file = write(top / "some.yaml")
+    grid(str(file), out=str(top / "out"), rows=("on, alone",), isolated=False)
+    grid(str(file), out=str(top / "out"))
+    return top
+
+
+def test_each_cell_is_a_run(done: Path) -> None:
+    found = cell_metrics(done / "out")
+    methods = {"on_alone-seed3": "supervised", "warping-seed3": "face_warping"}
+    assert {name: cell["method"] for name, cell in found.items()} == methods
+    for name, cell in found.items():
+        assert (cell["seed"], cell["data"]) == (3, "synthetic")
+        cost = json.loads((done / "out" / name / "cost.json").read_text())
+        assert (cost["epochs"], cost["steps"]) == (2, 6)
+        assert min(cost["seconds"], cost["cpu_seconds"], cost["peak_memory_mib"]) > 0
+
+
+def test_all_cells_have_one_start(done: Path) -> None:
+    first, second = cell_metrics(done / "out").values()
+    assert first["source_only"] == second["source_only"]
+    assert len(list((done / "runs/pretrained").glob("*/landmarker.ckpt"))) == 1
+
+
+def test_its_table(done: Path) -> None:
+    title, _, head, _, start, alone, warping = (done / "out/table.md").read_text().splitlines()
+    assert "SYNTHETIC" in title
+    assert "photo, NME %" in head
+    found = cell_metrics(done / "out")["warping-seed3"]
+    assert "source only (the start)" in start
+    assert f"{found['source_only']['test']['photo']['nme']:.2f}" in start
+    assert "on, alone" in alone
+    assert f" {found['test']['caricature']['nme']:.2f} |" in warping
+    assert (done / "out/table.csv").exists()
+    assert (done / "out/table.tex").exists()
+
+
+def test_what_is_done_is_not_done_again_unless_it_is_made_of_something_else(done: Path) -> None:
+    path = done / "out/warping-seed3/metrics.json"
+    before = path.stat().st_mtime_ns
+    grid(str(done / "some.yaml"), out=str(done / "out"), rows=("warping",), isolated=False)
+    assert path.stat().st_mtime_ns == before
+    changed = write(done / "changed.yaml", budget={"epochs": 2, "steps_per_epoch": 2})
+    grid(str(changed), out=str(done / "out"), rows=("warping",), isolated=False)
+    assert path.stat().st_mtime_ns != before
+    assert (done / "out/warping-seed3-earlier1/metrics.json").stat().st_mtime_ns == before
+    # The row that was not run again is of another budget: it has no place in this table.
+    assert "| on, alone | –" in " ".join((done / "out/table.md").read_text().split())
+
+
+def test_a_killed_cell_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    """In mid-epoch, in this very process: what is left of it is what a killed grid leaves."""
+    file = write(tmp_path / "some.yaml", rows={"warping": ROWS["warping"]})
+    whole, out = (["grid", str(file), "--isolated=false", f"--out={tmp_path / name}"] for name in ("whole", "out"))
+    main(whole)
+    run_and_kill(out, FaceWarping, epoch=1, batch=1)
+    assert not cell_metrics(tmp_path / "out")
+    main(out)
+    assert cell_metrics(tmp_path / "out") == cell_metrics(tmp_path / "whole")
+    assert not list((tmp_path / "out").glob("*earlier*"))
+
+
+def test_two_processes_share_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that another process is at is left to it."""
+    file = write(tmp_path / "some.yaml", rows={"warping": ROWS["warping"]})
+    runner = Runner(read_grid(str(file)), {}, tmp_path / "out", train, isolated=False)
+    ran = []
+
+    def run(*args: Any) -> str:
+        ran.append(runner.run(Cell("warping", None, 3)))
+        return ""
+
+    monkeypatch.setattr(Runner, "_run", run)
+    assert runner.run(Cell("warping", None, 3)) == ""
+    assert ran == [""], "the second came while the first held the cell, and did nothing"
+
+
+def test_parts_are_the_whole_and_values_of_the_option_are_cells() -> None:
+    some = Grid("some", {}, {"a": {}, "fixed": {}}, [0, 1], "model.rate", [0.1, 0.2], fixed_rows=["fixed"])
+    cells = some.all_cells()
+    assert len(cells) == len({cell.name for cell in cells}) == 2 * 3
+    assert [cell.name for cell in cells[:3]] == ["a-0.1-seed0", "a-0.2-seed0", "fixed-0.1-seed0"]
+    assert some.choices_of(cells[1], {}).overrides == {"model.rate": 0.2}
+    with pytest.raises(UsageError, match="Did you mean 'fixed'"):
+        some.all_cells(["fixd"])
+
+
+def test_cells_have_what_the_start_has_not(tmp_path: Path) -> None:
+    """``cells`` and the budget shorten cells, and leave the start the one that ``make train`` makes."""
+    file = write(tmp_path / "some.yaml", cells={"data": {"batch_size": 2}})
+    some = read_grid(str(file))
+    cell = some.all_cells()[1]
+    layers = [some.choices_of(cell, {}, further).config for further in (None, [])]
+    assert [{"data": {"batch_size": 2}} in config for config in layers] == [False, True]
+
+
+def test_failures_are_named_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is refused by the command line, one has no start to begin from, one dies on the way."""
+
+    def in_this_process(command: list[str], stdout: IO[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command[:4] == [sys.executable, "-m", "experiments", "train"]
+        if any("dies-seed3" in word for word in command):
+            stdout.write("first\nout of memory\n")
+            return subprocess.CompletedProcess(command, 9)
+        main(command[3:])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("experiments.grids.cells.subprocess.run", in_this_process)
+    rows: dict[str, dict[str, Any]] = {
+        "wrong": {"method": "supervised", "config": {"model": {"init_args": {"warmups": 1}}}},
+        "homeless": {"method": "face_warping", "config": {"pretraining": {"checkpoint": "nowhere.ckpt"}}},
+        "dies": {"method": "supervised"},
+        "right": {"method": "supervised"},
+    }
+    file = write(tmp_path / "some.yaml", rows=rows)
+    message = refused(capsys, "grid", str(file), "--out", str(tmp_path / "out"))
+    assert "3 cells failed" in message
+    assert "wrong-seed3 could not be run: UsageError: --model.init_args.warmups is no option of Supervised" in message
+    assert "homeless-seed3 could not be run: CheckpointError: " in message
+    assert "dies-seed3 ended with status 9: ['out of memory']" in message
+    table = " ".join((tmp_path / "out/table.md").read_text().split())
+    assert "| dies | –" in table
+    assert "| right | –" not in table
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": {"epochs": 3}}, "expected {minutes}, or {epochs, steps_per_epoch}"),
+        ({"rows": {"a": {"net": "slpt"}}}, "row 'a' has ['net']"),
+        ({"speeds": []}, "expected the keys ['choices', 'rows', 'seeds']"),
+        ({"rows": None}, "expected the keys ['choices', 'rows', 'seeds']"),
+        ({"option": "model.rate"}, "expected option and values together"),
+        ({"fixed_rows": ["nowhere"]}, "['nowhere'], which are no rows of it"),
+        (
+            {"budget": {"minutes": 1}, "rows": {"warping": ROWS["warping"]}},
+            "budget in minutes is for METHOD",
+        ),
+    ],
+)
+def test_files_that_are_not_as_expected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+) -> None:
+    file = write(tmp_path / "some.yaml", **changes)
+    assert message in refused(capsys, "grid", str(file), "--out", str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("metods", "Did you mean 'methods'"),
+        ("methods --rows stylise", "'stylise' is no row of methods. Did you mean 'stylize'"),
+        ("methods --part 3/2", "--part is '3/2'; expected k/n"),
+        ("nowhere.yaml", "nowhere.yaml: no such grid"),
+    ],
+)
+def test_bad_commands(capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
+    assert message in refused(capsys, "grid", *words.split())
+
+
+@pytest.mark.parametrize("name", names("grid"))
+def test_every_row_of_a_shipped_grid_can_be_made(name: str) -> None:
+    shipped = read_grid(name)
+    runner = Runner(shipped, {"source": "photos", "target": "drawings"}, Path("nowhere"), train)
+    # Landmarkers take seconds to build, and each row of theirs is a shipped one.
+    rows = [row for row, choices in shipped.rows.items() if "config" in choices] or ["sbr"]
+    for cell in shipped.all_cells(rows, shipped.seeds[:1])[:: max(1, len(shipped.values))]:
+        cli = runner.in_cell(cell)
+        assert cli.options.run.profile == shipped.choices["profile"]
+
+
+def test_every_landmarker_and_every_method_is_in_a_grid() -> None:
+    for kind in ("landmarker", "method"):
+        assert {row[kind] for row in read_grid(f"{kind}s").rows.values()} == set(names(kind))
+
+
+def test_a_step_is_timed(tmp_path: Path) -> None:
+    some = read_grid(str(write(tmp_path / "some.yaml", rows={"a": {"method": "supervised"}})))
+    cli = Runner(some, {}, tmp_path, train).plain(Cell("a", None, 0))
+    assert 0.001 < seconds_per_step(cli) < 10
