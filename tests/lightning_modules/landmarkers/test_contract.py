@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_modules.landmarkers import SBR, SLPT, SPIGA, STAR, HRNet, Integral, Landmarker, OpenPose
 from lightning_modules.landmarkers.losses import interocular_loss
 from lightning_modules.methods import FaceWarping
-from tests.lightning_modules.landmarkers.training import REAL, configured, drawn_crops, real_crops, train
+from tests.lightning_modules.landmarkers.training import REAL, configured, drawn_crops, rand, real_crops, train
 from tests.lightning_modules.methods.small import face_batch, silent
 
 SIZE = 64
@@ -46,10 +46,6 @@ def light(name: str, imagenet: bool = False, **overrides: Any) -> Landmarker:
     if name not in ("spiga", "star"):
         overrides["pretrained"] = "package" if imagenet else False
     return configured(f"{name}.yaml", f"{name}.quick.yaml", image_size=SIZE, **overrides)
-
-
-def rand(*shape: int) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
 @every_landmarker
