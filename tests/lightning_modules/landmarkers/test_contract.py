@@ -26,11 +26,11 @@ KINDS = {
 STAGES = {"slpt": 3, "hrnet": 1, "star": 2, "openpose": 2, "spiga": 3, "sbr": 2, "integral": 1}
 SCHEDULES = {
     "slpt": (80, 4e-3, 2.0),
-    "hrnet": (80, 1e-2, 2.0),
+    "hrnet": (60, 1e-2, 2.5),
     "star": (150, 1e-2, 7.0),
-    "openpose": (90, 1e-2, 2.0),
+    "openpose": (60, 1e-2, 2.5),
     "spiga": (50, 3e-3, 2.0),
-    "sbr": (90, 1e-2, 2.0),
+    "sbr": (60, 1e-2, 2.5),
     "integral": (60, 1e-2, 2.0),
 }
 """Steps and peak learning rate in which each fits eight faces, and to which NME in %."""
