@@ -32,7 +32,7 @@ class WeightsNotFoundError(WeightsError, FileNotFoundError):
 
 
 def read_tensors(path: str | Path) -> Any:
-    """What a file holds, tensors on the CPU, without running any code the file may contain.
+    """Read a file with ``torch.load`` or safetensors, tensors onto the CPU, without running any code it may contain.
 
     Args:
         path: written by ``torch.save`` (tensors, plain values, NumPy numbers), or a ``.safetensors`` file.
@@ -94,7 +94,7 @@ def read_state(path: str | Path) -> StateDict:
 def load_matching(
     module: nn.Module, state: Mapping[str, Tensor], optional: frozenset[str] = frozenset()
 ) -> tuple[list[str], list[str]]:
-    """Load the tensors of ``state`` that fit ``module`` in name and shape, and say which do not.
+    """Load the tensors of ``state`` that fit ``module`` in name and shape, and list the others.
 
     Args:
         module: where to load them.

@@ -1,4 +1,4 @@
-"""What a landmarker's backbone is: normalised images in, one feature map out."""
+"""The interface of a landmarker's backbone: normalised images in, one feature map out."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -21,11 +21,7 @@ class HRNetBranches(Backbone):
 
     Args:
         modules: how many modules stages 2, 3 and 4 have.
-        pretrained: start from timm's ImageNet weights (of each stage's first modules).
-
-    Raises:
-        ValueError: ``pretrained`` is ``"package"``: no package holds these weights.
-        WeightsError: the pretrained weights cannot be loaded.
+        pretrained: start from timm's ImageNet weights (of each stage's first modules), see :func:`timm_network`.
     """
 
     def __init__(self, modules: Sequence[int] = (1, 4, 3), pretrained: Pretrained = False) -> None:
@@ -65,11 +61,7 @@ class HRNetBackbone(HRNetBranches):
 
     Args:
         features: channels of the feature map.
-        pretrained: start from timm's ImageNet weights (each stage's first module).
-
-    Raises:
-        ValueError: ``pretrained`` is ``"package"``: no package holds these weights.
-        WeightsError: the pretrained weights cannot be loaded.
+        pretrained: start from timm's ImageNet weights (each stage's first module), see :func:`timm_network`.
     """
 
     def __init__(self, features: int, pretrained: Pretrained = False) -> None:

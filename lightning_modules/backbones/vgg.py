@@ -19,11 +19,7 @@ class VGGTrunk(Backbone):
         name: timm's name of the network, e.g. ``vgg19``.
         blocks: channels of the 3×3 convolutions of each block.
         neck: channels of the 3×3 convolutions that follow, which are no part of VGG.
-        pretrained: start the blocks from timm's ImageNet weights.
-
-    Raises:
-        ValueError: ``pretrained`` is ``"package"``: no package holds these weights.
-        WeightsError: the pretrained weights cannot be loaded.
+        pretrained: start the blocks from timm's ImageNet weights, see :func:`timm_network`.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ class BackboneLandmarker(Landmarker):
         return self.neck(self.backbone(images))
 
     def neck(self, maps: Any) -> Tensor:
-        """What the backbone returns to one feature map; it is one already, unless a subclass's has several."""
+        """From the backbone's output to one feature map: unchanged, unless a subclass's backbone gives several maps."""
         features: Tensor = maps
         return features
 

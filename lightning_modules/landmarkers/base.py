@@ -61,7 +61,7 @@ class Landmarker(nn.Module, ABC):
             Shape ``(B, C, h, w)``; its gradient reaches the backbone.
 
         Raises:
-            NotImplementedError: this landmarker does not say which feature map it shares.
+            NotImplementedError: this landmarker has no shared feature map.
         """
         raise NotImplementedError(
             f"{type(self).__name__} has no features(images); this method needs the landmarker's shared feature map, "

@@ -1,6 +1,6 @@
 """Heatmaps: drawn around landmarks as training targets, and landmarks read off them, differentiably or as published.
 
-Which point of the crop a landmark on a cell means is the ``offset``, see :mod:`lightning_modules.coordinates`.
+``offset`` is where in a cell a landmark on it lies, see :mod:`lightning_modules.coordinates`.
 """
 
 import torch

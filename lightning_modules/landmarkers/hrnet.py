@@ -76,7 +76,7 @@ class HRNet(BackboneLandmarker):
         super().__init__(image_size, trunk.coarsest, trunk, channels_last)
         self.sigma, self.estimate, self.temperature, self.radius = sigma, estimate, temperature, radius
         self.head = hrnet_head(trunk.channels, NUM_LANDMARKS)
-        # Heatmaps begin flat, as nearly all of a target is.
+        # Heatmaps start flat: nearly all of a target is 0.
         for name, parameter in self.head[-1].named_parameters():
             nn.init.normal_(parameter, std=0.001 if name == "weight" else 0.0)
         if weights:
@@ -96,7 +96,7 @@ class HRNet(BackboneLandmarker):
         return output
 
     def read(self, heatmaps: Tensor) -> LandmarkerOutput:
-        """Landmarks from heatmaps of shape ``(B, 68, h, w)``, as ``estimate`` says."""
+        """Landmarks from heatmaps of shape ``(B, 68, h, w)``, by the decoding of ``estimate``."""
         if self.estimate == "peak":
             landmarks = peak(heatmaps, OFFSET)
         else:
@@ -106,7 +106,7 @@ class HRNet(BackboneLandmarker):
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Mean squared error of the heatmaps, in units of a target's mean square: flat heatmaps score 1, exact ones 0.
 
-        The published loss is the mean over cells, of which nearly all are empty (a flat heatmap scores 0.0017). The
+        The published loss is the mean over cells, nearly all of which are empty (a flat heatmap scores 0.0017). The
         constant factor gives it a weight like that of other landmarkers' losses where a method sums several terms.
         """
         assert output.heatmaps is not None, "HRNet's output has heatmaps"

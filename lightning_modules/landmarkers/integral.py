@@ -43,8 +43,8 @@ class Integral(BackboneLandmarker):
         weights: file to start from: a state dict of this network, or a checkpoint of a run.
         feature_dim: channels of the feature map.
         stride: of the heatmaps, in pixels.
-        coarsest: largest stride of the backbone's maps. 16 leaves out the last, most expensive layers: on real faces
-            they made nothing better.
+        coarsest: largest stride of the backbone's maps. 16 leaves out the last, most expensive layers, which did not
+            improve the NME on real faces.
         blocks: depthwise-separable residual blocks on the feature map.
         sigma: standard deviation of the target Gaussians, in cells.
         temperature: of the softmax around the highest cell.
@@ -85,7 +85,7 @@ class Integral(BackboneLandmarker):
         self.mix = nn.Sequential(nn.Conv2d(feature_dim, feature_dim, 1), nn.BatchNorm2d(feature_dim), nn.ReLU())
         self.heatmaps = nn.Conv2d(feature_dim, NUM_LANDMARKS, 1)
         self.spreads = nn.Conv2d(feature_dim, NUM_LANDMARKS, 1)
-        # Heatmaps begin flat, as nearly all of a target is.
+        # Heatmaps start flat: nearly all of a target is 0.
         nn.init.normal_(self.heatmaps.weight, std=0.001)
         nn.init.constant_(self.heatmaps.bias, 0.0)  # type: ignore[arg-type]  # it has one
         if channels_last:

@@ -6,7 +6,7 @@ from torch import Tensor
 from datamodules.ibug68 import OUTER_EYE_CORNERS
 
 SHORTEST_INTEROCULAR = 1e-3
-"""In crop coordinates. A label whose eyes coincide is broken; it must not blow up the loss."""
+"""Smallest distance that is divided by, in crop coordinates: labels whose outer eye corners coincide are faulty."""
 
 
 def weighted_mean(per_face: Tensor, weight: Tensor | None) -> Tensor:

@@ -21,7 +21,7 @@ from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, soft_argma
 from lightning_modules.landmarkers.losses import interocular_loss, weighted_mean
 
 FAINTEST = 1e-6
-"""Lower values of a heatmap count as this where its centre of mass is taken."""
+"""Floor of a heatmap's values where its centre of mass is taken, which keeps their logarithm finite."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class PoseMachineOutput(LandmarkerOutput):
 
 
 def heatmap_stage(channels: int, layers: Sequence[Layer], maps: int, batch_norm: bool = False) -> nn.Sequential:
-    """A stage: convolutions with ReLU, then a 1×1 one to ``maps`` heatmaps, at first nearly all background."""
+    """A stage: convolutions with ReLU, then a 1×1 one to ``maps`` heatmaps, initialised to show only background."""
     head = nn.Conv2d(layers[-1][0], maps, 1)
     nn.init.normal_(head.weight, std=0.01)
     head.bias = nn.Parameter(torch.zeros(maps).index_fill(0, torch.tensor(maps - 1), 1.0))
@@ -59,7 +59,7 @@ def centre_of_mass(heatmaps: Tensor, radius: float, offset: float, power: float 
     Returns:
         Crop coordinates, shape ``(B, K, 2)``; float32 also for half-precision heatmaps.
     """
-    # The softmax of a logarithm is the share in the whole.
+    # The softmax of log h is h / Σh.
     heatmaps = heatmaps if heatmaps.dtype == torch.float64 else heatmaps.float()
     return soft_argmax(heatmaps.clamp_min(FAINTEST).log(), temperature=1 / power, radius=radius, offset=offset)
 

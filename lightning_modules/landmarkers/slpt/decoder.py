@@ -75,7 +75,7 @@ class RelationDecoder(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """Patch embeddings, shape ``(B, 68, dim)``, to the normed states of all layers, ``(B, L, 68, dim)``."""
-        # All images start from the same state, so that one attends to itself for all of them.
+        # All images start from the same state, so that its self-attention is computed once.
         state = torch.zeros_like(patches[:1])
         states = []
         for layer in self.layers:

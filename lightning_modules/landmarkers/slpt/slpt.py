@@ -47,7 +47,7 @@ PUBLISHED_SIZE = 256
 class SLPT(BackboneLandmarker):
     """The sparse local patch transformer; its defaults are the published network (13.2 million parameters).
 
-    It starts from a mean face and refines it stage by stage. A stage looks at a square patch of the feature map around
+    It starts from a mean face and refines it stage by stage. A stage samples a square patch of the feature map around
     each landmark, embeds the patches, relates them in a decoder whose weights all stages share, and reads each
     landmark's place within its patch (Xia et al., eq. 1–10). From stage to stage patches shrink. A stage does not
     differentiate through where its patches lie, as published.

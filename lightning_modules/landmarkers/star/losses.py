@@ -73,7 +73,7 @@ def star_loss(heatmaps: Tensor, target: Tensor, restriction: float = 1.0, beta: 
 
 
 def adaptive_wing_loss(maps: Tensor, target: Tensor) -> Tensor:
-    """AWing: strict where the target is high, lenient on its background, and eleven times as strict near its lines.
+    """AWing: steeper where the target is high than on its background; cells next to a line count eleven times.
 
     Wang, Bo, Fuxin: "Adaptive Wing Loss for Robust Face Alignment via Heatmap Regression", ICCV 2019, eq. 4 and 8,
     with their α = 2.1, ω = 14, ε = 1, θ = 0.5 and W = 10.

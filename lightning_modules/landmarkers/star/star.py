@@ -198,7 +198,7 @@ class STAR(Landmarker):
         )
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last stack reads its maps from, shape ``(B, channels, S/4, S/4)``."""
+        """The feature map of the last stack, which its maps are read from: ``(B, channels, S/4, S/4)``."""
         return self._maps(_normalized(images))[-1].features
 
     def _maps(self, images: Tensor) -> list[StackMaps]:

@@ -71,10 +71,3 @@ def test_gradients(radius: float | None) -> None:
     assert torch.autograd.gradcheck(lambda maps: soft_argmax(maps, 0.7, radius), (heatmaps,))
     landmarks = rand(1, 2, 2).requires_grad_()
     assert torch.autograd.gradcheck(lambda points: gaussian_heatmaps(points, (5, 6), 1.5), (landmarks,))
-
-
-def test_half_precision_maps_are_read_in_float32() -> None:
-    heatmaps = gaussian_heatmaps(torch.full((1, 1, 2), 0.6), (64, 64), 1.5)
-    found = soft_argmax(heatmaps.bfloat16(), 0.1, radius=4)
-    assert found.dtype == torch.float32
-    assert (found - 0.6).abs().max() < 0.1 / 64

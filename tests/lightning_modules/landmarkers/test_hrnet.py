@@ -7,12 +7,9 @@ import torch
 from lightning_modules.landmarkers import HRNet
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
+from tests.lightning_modules.landmarkers.training import rand
 
 TINY: dict[str, Any] = {"image_size": 64, "backbone": "mobilenetv3_small_050", "feature_dim": 16}
-
-
-def rand(*shape: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(scope="module")

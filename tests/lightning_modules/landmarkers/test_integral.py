@@ -10,14 +10,10 @@ from lightning_modules.coordinates import map_positions
 from lightning_modules.landmarkers import Integral, LandmarkerOutput
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, local_softmax
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
-from tests.lightning_modules.landmarkers.training import drawn_crops, train
+from tests.lightning_modules.landmarkers.training import drawn_crops, rand, train
 
 SIZE = 64
 SMALL = {"image_size": SIZE, "backbone": "mobilenetv3_small_050", "feature_dim": 32}
-
-
-def rand(*shape: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
 def output_at(landmarks: torch.Tensor, scale: float) -> LandmarkerOutput:

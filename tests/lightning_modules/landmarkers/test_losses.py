@@ -57,7 +57,3 @@ def test_perfect_landmarks_and_broken_labels_leave_finite_gradients(faces: tuple
     ).backward()
     assert predicted.grad is not None
     assert predicted.grad.isfinite().all()
-
-
-def test_half_precision_predictions_are_measured_in_float32(faces: tuple[torch.Tensor, torch.Tensor]) -> None:
-    assert interocular_loss(faces[0].bfloat16(), faces[1]).dtype == torch.float32

@@ -1,4 +1,4 @@
-"""Our HRNet and STAR against numbers computed with the published programs, all read through the importer.
+"""Our HRNet, STAR and SLPT against numbers computed with the published programs, all read through the importer.
 
 A few numbers are carried here; the rest, and the list of the published tensors, are kept outside the repository.
 """
@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -173,3 +174,21 @@ def test_the_whole_published_star_file_is_read(star: Case, tmp_path: Path) -> No
     torch.save({"net": {name: fill(name, tuple(shape)) for name, shape in keys.items()}}, tmp_path / "star.pkl")
     whole = STAR(weights=str(tmp_path / "star.pkl")).state_dict()
     assert all(torch.equal(value, whole[name]) for name, value in star.landmarker.state_dict().items())
+
+
+@pytest.mark.real
+def test_slpt_equals_all_that_was_written_down(tmp_path: Path) -> None:
+    """But for the published network's ``feature_norm``, which is created and never applied."""
+    facts = golden("slpt")
+    torch.save({name: fill(name, tuple(shape)) for name, shape in facts["keys"].items()}, tmp_path / "slpt.pth")
+    np.savez(tmp_path / "init_68.npz", init_face=np.array(facts["init_face"]))
+    slpt = SLPT(weights=str(tmp_path / "slpt.pth"), mean_face=str(tmp_path / "init_68.npz")).eval()
+    assert sum(p.numel() for p in slpt.parameters()) + 512 == facts["params"] == 13_179_020
+    with torch.no_grad():
+        features = slpt.backbone(normalized_images())
+        output = slpt.from_features(features)
+    assert output.intermediate is not None
+    assert output.intermediate.shape == (2, 3, 6, 68, 2)
+    assert features.mean().item() == pytest.approx(facts["feature_map_mean"], abs=1e-5)
+    assert features.std().item() == pytest.approx(facts["feature_map_std"], abs=1e-5)
+    torch.testing.assert_close(output.stages, torch.tensor(facts["stages"]).transpose(0, 1), atol=1e-5, rtol=0)

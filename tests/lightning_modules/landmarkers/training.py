@@ -19,6 +19,11 @@ REAL = ROOT.parent / "shared" / "data" / "photos"
 """Real faces; where the folder is absent, tests that need them are skipped."""
 
 
+def rand(*shape: int) -> Tensor:
+    """The same numbers in [0, 1) each time."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+
+
 def configured(*files: str, **overrides: Any) -> Landmarker:
     """The landmarker of the shipped configurations ``files``, with some arguments set otherwise."""
     parser = ArgumentParser()

@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_modules.landmarkers import OpenPose
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps
 from lightning_modules.landmarkers.pose_machines.pose_machine import PoseMachineOutput, centre_of_mass
+from tests.lightning_modules.landmarkers.training import rand
 
 LIGHT: dict[str, Any] = {
     "image_size": 64,
@@ -21,10 +22,6 @@ LIGHT: dict[str, Any] = {
     "kernel": 3,
     "sigma": 1.5,
 }
-
-
-def rand(*shape: int) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize(("sigma", "power"), [(0.875, 2.0), (1.5, 2.0), (0.7, 1.0)])

@@ -10,6 +10,7 @@ from lightning_modules.landmarkers import SBR
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps
 from lightning_modules.landmarkers.pose_machines.pose_machine import PoseMachineOutput
 from tests.lightning_modules.landmarkers.pose_machines.test_optical_flow import points, waves
+from tests.lightning_modules.landmarkers.training import rand
 
 LIGHT: dict[str, Any] = {
     "image_size": 64,
@@ -21,10 +22,6 @@ LIGHT: dict[str, Any] = {
     "kernel": 3,
     "window": 6,
 }
-
-
-def rand(*shape: int) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
 class Drifting(SBR):
@@ -53,11 +50,14 @@ def test_frames_add_the_registration_loss() -> None:
     )
 
 
-def test_the_registration_loss_trains_the_detector() -> None:
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_registration_loss_trains_the_detector(bf16: bool) -> None:
     network = SBR(**LIGHT, sigma=1.5).train()
     nn.init.constant_(network.stages[-1][-1].bias, 0.5)
     frames = torch.cat([waves((0.4 * t, 0.2 * t)) for t in range(2)])[None].float()
-    network.registration_loss(frames).backward()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss = network.registration_loss(frames)
+    loss.backward()
     gradient = next(network.parameters()).grad
     assert gradient is not None
     assert gradient.isfinite().all()

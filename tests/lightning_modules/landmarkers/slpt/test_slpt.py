@@ -11,6 +11,7 @@ from lightning_modules.landmarkers import SLPT
 from lightning_modules.landmarkers.losses import interocular_loss
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
 from lightning_modules.weights import WeightsError
+from tests.lightning_modules.landmarkers.training import rand
 
 CONFIGS = Path(__file__).parents[4] / "configs" / "landmarkers"
 LIGHT: dict[str, Any] = {
@@ -30,10 +31,6 @@ LIGHT: dict[str, Any] = {
 def light() -> SLPT:
     torch.manual_seed(0)
     return SLPT(**LIGHT).eval()
-
-
-def rand(*shape: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
 def test_it_gives_the_estimates_of_every_layer(light: SLPT) -> None:

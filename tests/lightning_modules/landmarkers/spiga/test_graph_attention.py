@@ -5,10 +5,7 @@ import torch.nn.functional as F
 
 from lightning_modules.landmarkers.patches import sample_windows
 from lightning_modules.landmarkers.spiga.graph_attention import HEADS, GraphAttention, StepRegressor, relative_positions
-
-
-def rand(*shape: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+from tests.lightning_modules.landmarkers.training import rand
 
 
 def test_attention_is_the_published_sum_over_nodes() -> None:

@@ -16,6 +16,7 @@ from lightning_modules.landmarkers.spiga.head_pose import fit_pose, project
 from lightning_modules.landmarkers.spiga.spiga import PUBLISHED_SPIGA, SPIGAOutput
 from lightning_modules.weights import WeightsError, load_state
 from tests.lightning_modules.landmarkers.spiga.test_face_3d import views
+from tests.lightning_modules.landmarkers.training import rand
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 TINY: dict[str, Any] = {
@@ -27,10 +28,6 @@ TINY: dict[str, Any] = {
     "graph_layers": 1,
     "window_points": 3,
 }
-
-
-def rand(*shape: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
 def norm(name: str, width: int) -> Shapes:

@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +10,9 @@ from lightning_modules.landmarkers.hourglass import CoordConv, coordinate_channe
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
 from lightning_modules.landmarkers.star.edges import edge_maps
 from lightning_modules.landmarkers.star.losses import adaptive_wing_loss, star_loss
-from lightning_modules.weights import WeightsError
+from tests.lightning_modules.landmarkers.training import rand
 
 TINY: dict[str, Any] = {"image_size": 64, "channels": 16, "stacks": 2, "levels": 2}
-
-
-def rand(*shape: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +97,3 @@ def test_a_boundary_shows_coordinates_where_its_heatmap_is() -> None:
     expected = torch.zeros(3, 3)
     expected[0, 2] = -1 + 10
     torch.testing.assert_close(conv(torch.zeros(1, 1, 3, 3), heatmap)[0, 0], expected)
-
-
-def test_a_model_of_other_landmarks_is_refused_with_its_differences(tmp_path: Path) -> None:
-    """STAR is also published for WFLW's 98 landmarks."""
-    state = {"e2h_transform.weight": torch.zeros(98, 9, 1, 1), "out_heatmaps.0.conv.weight": torch.zeros(98, 16, 1, 1)}
-    torch.save({"net": state}, tmp_path / "WFLW.pkl")
-    message = r"WFLW\.pkl \(the published STAR\)(.*\n)*.*\.\.\. and \d+ more|stacks\.0\.heatmaps\.weight: shape \(98"
-    with pytest.raises(WeightsError, match=message):
-        STAR(**TINY, weights=str(tmp_path / "WFLW.pkl"))
