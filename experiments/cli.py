@@ -178,29 +178,22 @@ class WarpmarkCLI(LightningCLI):
             ckpt_path: the checkpoint to resume from, if any.
             keep_folder: go on in the run's folder even if there is no checkpoint yet.
         """
-        if ckpt_path:
-            load_weights(self.method.landmarker, read_checkpoint(ckpt_path), ckpt_path)
-        log.info("device: %s × %d", type(self.trainer.accelerator).__name__, self.trainer.num_devices)
-        # Before the folder: bad files must not move an earlier run aside.
-        self.data.setup()
-        if (self.method.needs_target or self.method.needs_translator) and self.data.target_faces is None:
-            raise UsageError(
-                f"{type(self.method).__name__} learns from unlabelled stylised faces, and the setting has no target. "
-                "Give `data.target`, or choose METHOD=supervised."
-            )
-        options = self.options
         resume = keep_folder or bool(ckpt_path)
-        if options.pretraining.checkpoint and self.trainer.is_global_zero:
-            self._check_start(Path(options.pretraining.checkpoint), resume)
-        # A checkpoint of the run holds its translator too.
-        translator = None if ckpt_path or not self.method.needs_translator else cast(Translator, self.method.translator)
-        if translator is not None and options.translation.checkpoint:
-            load_translator_weights(translator, options.translation.checkpoint)
+        log.info("device: %s × %d", type(self.trainer.accelerator).__name__, self.trainer.num_devices)
+        # All that can be wrong is found before an earlier run is moved aside and any time is spent.
+        self._check(ckpt_path, resume)
         if self.trainer.is_global_zero:
             prepare_run_folder(Path(self.trainer.default_root_dir), resume)
         self.start = self.provide_start()
-        if translator is not None:
-            trained_translator(translator, self.data, options.translation, self.translator_config, self.context)
+        # A checkpoint of the run holds its translator too.
+        if self.method.needs_translator and not ckpt_path:
+            how = self.options.translation
+            trained_translator(self.translator, self.data, how, self.translator_config, self.context)
+
+    @property
+    def translator(self) -> Translator:
+        """The method's, for methods that need one."""
+        return cast(Translator, self.method.translator)
 
     @property
     def context(self) -> RunContext:
@@ -212,6 +205,26 @@ class WarpmarkCLI(LightningCLI):
         """Give the landmarker its pretrained start; returns its file, or None if the method needs none."""
         how = self.options.pretraining
         return pretrained_start(self.method, self.data, how, self.landmarker_config, self.context)
+
+    def _check(self, ckpt_path: str | Path | None, resume: bool) -> None:
+        """Refuse a trainer, files and checkpoints that do not go with the method."""
+        method, options = self.method, self.options
+        try:
+            method.check_trainer(self.trainer)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        self.data.setup()
+        if (method.needs_target or method.needs_translator) and self.data.target_faces is None:
+            raise UsageError(
+                f"{type(method).__name__} learns from unlabelled stylised faces, and the setting has no target. "
+                "Give `data.target`, or choose METHOD=supervised."
+            )
+        if ckpt_path:
+            load_weights(method.landmarker, read_checkpoint(ckpt_path), ckpt_path)
+        elif method.needs_translator and options.translation.checkpoint:
+            load_translator_weights(self.translator, options.translation.checkpoint)
+        if options.pretraining.checkpoint and self.trainer.is_global_zero:
+            self._check_start(Path(options.pretraining.checkpoint), resume)
 
     def _check_start(self, checkpoint: Path, resume: bool) -> None:
         load_weights(self.method.landmarker, read_checkpoint(checkpoint), checkpoint)

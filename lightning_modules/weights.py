@@ -44,7 +44,7 @@ def read_tensors(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise WeightsNotFoundError(
-            f"there is no file {path} (looked from {Path.cwd()}). Give the path of saved weights."
+            f"there is no weights file {path} (looked from {Path.cwd()}). Give the path of saved weights."
         )
     try:
         if path.suffix == ".safetensors":

@@ -7,15 +7,7 @@ from typing import Final
 
 from datamodules.base import FaceDataModule
 from datamodules.files import FileFaces, OnError
-from datamodules.layout import (
-    Entry,
-    check_counts,
-    expect_landmarks,
-    list_folder,
-    orphans,
-    read_entries,
-    require_images,
-)
+from datamodules.layout import Entry, check_counts, expect_landmarks, list_folder, orphans, read_entries, require_images
 from datamodules.synthetic.dataset import SyntheticDataModule
 
 _log = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ class FrozenFeatures:
     its batch-norm alone. It goes to the device and the floating type of the images it is given.
 
     Args:
-        network: normalised images to a list of feature maps.
+        network: normalised images to a list, or a dict, of feature maps.
         mean: the RGB mean (of values in [0, 1]) the network's input is normalised with.
         std: the standard deviation likewise.
     """
@@ -53,17 +53,8 @@ class FrozenFeatures:
             with torch.inference_mode(False):
                 self.network.to(images.device, images.dtype)
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
-        maps: list[Tensor] = self.network((images - mean) / std)
-        return maps
-
-
-class _NamedLayers(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return list(self.network(images).values())
+        maps = self.network((images - mean) / std)
+        return list(maps.values() if isinstance(maps, dict) else maps)
 
 
 def timm_features(
@@ -133,7 +124,7 @@ def torchvision_features(
     elif pretrained:
         load_state(extractor, _torchvision_state(name), f"torchvision's {name}", partial=True)
     normalised = models.get_model_weights(name).DEFAULT.transforms()
-    return FrozenFeatures(_NamedLayers(extractor), normalised.mean, normalised.std)
+    return FrozenFeatures(extractor, normalised.mean, normalised.std)
 
 
 def _torchvision_state(name: str) -> StateDict:

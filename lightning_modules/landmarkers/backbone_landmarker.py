@@ -1,6 +1,7 @@
 """The base of landmarkers that read their landmarks from one backbone's feature map."""
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,19 +54,16 @@ class BackboneLandmarker(Landmarker):
         """Find the landmarks of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``); see :meth:`from_features`."""
         return self.from_features(self.features(images))
 
-    def forward_normalized(self, images: Tensor) -> LandmarkerOutput:
-        """As :meth:`forward`, of images normalised with the backbone's mean and standard deviation."""
-        return self.from_features(self.normalized_features(images))
-
     def features(self, images: Tensor) -> Tensor:
-        """The feature map that landmarks are read from, see :meth:`normalized_features`."""
-        return self.normalized_features((images - self.image_mean) / self.image_std)
-
-    def normalized_features(self, images: Tensor) -> Tensor:
-        """As :meth:`features`, of normalised images: the backbone's map."""
+        """The feature map that landmarks are read from, of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``)."""
+        images = (images - self.image_mean) / self.image_std
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.backbone(images)
+        return self.neck(self.backbone(images))
+
+    def neck(self, maps: Any) -> Tensor:
+        """What the backbone returns to one feature map; it is one already, unless a subclass's has several."""
+        features: Tensor = maps
         return features
 
     @abstractmethod

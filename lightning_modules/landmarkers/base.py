@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -70,12 +70,12 @@ class Landmarker(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The landmarker's own training loss, a scalar.
+        """The landmarker's own training loss, a float32 scalar also under autocast.
 
         Args:
             output: what :meth:`forward` returned.
             target: crop coordinates, shape ``(B, 68, 2)``.
-            weight: how much each face counts, shape ``(B,)``; 1 each if None.
+            weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
         """
 
     def blank_crop(self) -> Tensor:
@@ -108,7 +108,8 @@ def full_precision(like: Tensor) -> AbstractContextManager[object]:
     For everything that computes with coordinates: bfloat16 has 8 bits of precision, so that it rounds coordinates in
     [0, 1] to 1/512 of the crop, half a pixel at 256 pixels and 0.25 % NME.
     """
-    return torch.autocast(like.device.type, enabled=False)
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 @contextmanager

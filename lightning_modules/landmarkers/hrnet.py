@@ -42,9 +42,8 @@ class HRNet(BackboneLandmarker):
     Args:
         image_size: side of the crops, in pixels; a multiple of 32.
         backbone: ``hrnet_w18`` for the published one, or any timm CNN with ``features_only`` under the same head.
-        pretrained: start the backbone from ImageNet weights: true for timm's (downloaded from its hub on first use),
-            ``package`` for those of an installed Python package (no download; EfficientNet-Lite0 only). Not used
-            where ``weights`` is given.
+        pretrained: ImageNet weights to start the backbone from: true for timm's (from its hub), ``package`` for those
+            of an installed Python package, false for none. Not used where ``weights`` is given.
         weights: file to start from: a state dict of this network, a Lightning checkpoint that holds one under
             ``landmarker.``, or the published state dict.
         feature_dim: channels of the feature map of a backbone other than ``hrnet_w18`` (whose map has 270).
@@ -57,8 +56,7 @@ class HRNet(BackboneLandmarker):
 
     Raises:
         ValueError: arguments that do not go together.
-        FileNotFoundError: ``weights`` does not exist.
-        WeightsError: ``weights`` does not fit or cannot be read, or pretrained weights cannot be loaded.
+        WeightsError: ``weights`` cannot be read or does not fit; pretrained weights cannot be loaded.
     """
 
     def __init__(
@@ -110,11 +108,6 @@ class HRNet(BackboneLandmarker):
 
         The published loss is the mean over cells, of which nearly all are empty (a flat heatmap scores 0.0017). The
         constant factor gives it a weight like that of other landmarkers' losses where a method sums several terms.
-
-        Args:
-            output: what :meth:`forward` returned.
-            target: crop coordinates, shape ``(B, 68, 2)``.
-            weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
         """
         assert output.heatmaps is not None, "HRNet's output has heatmaps"
         heatmaps = output.heatmaps.float()

@@ -7,6 +7,7 @@ by likelihood (Kumar, Marks, Mou et al.: "LUVLi Face Alignment", CVPR 2020).
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -37,9 +38,8 @@ class Integral(BackboneLandmarker):
         image_size: side of the crops, in pixels; a multiple of ``stride``.
         backbone: any timm network with intermediate features: convolutional, or a vision transformer (whose tokens are
             resampled to the wanted stride).
-        pretrained: start the backbone from timm's weights (true; downloaded from its hub on first use) or from those of
-            an installed Python package (``package``; no download; EfficientNet-Lite0 only). Not used where ``weights``
-            is given.
+        pretrained: ImageNet weights to start the backbone from: true for timm's (from its hub), ``package`` for those
+            of an installed Python package, false for none. Not used where ``weights`` is given.
         weights: file to start from: a state dict of this network, or a checkpoint of a run.
         feature_dim: channels of the feature map.
         stride: of the heatmaps, in pixels.
@@ -55,8 +55,7 @@ class Integral(BackboneLandmarker):
 
     Raises:
         ValueError: arguments that do not go together.
-        FileNotFoundError: ``weights`` does not exist.
-        WeightsError: ``weights`` does not fit or cannot be read, or pretrained weights cannot be loaded.
+        WeightsError: ``weights`` cannot be read or does not fit; pretrained weights cannot be loaded.
     """
 
     def __init__(
@@ -117,12 +116,10 @@ class Integral(BackboneLandmarker):
             features=features,
         )
 
-    def normalized_features(self, images: Tensor) -> Tensor:
-        """The sum of the backbone's maps, shape ``(B, feature_dim, S/8, S/8)``."""
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+    def neck(self, maps: Sequence[Tensor]) -> Tensor:
+        """The backbone's maps, fine to coarse, to their sum, shape ``(B, feature_dim, S/8, S/8)``."""
         side = self.image_size // self.stride
-        levels = [lateral(level) for lateral, level in zip(self.laterals, self.backbone(images), strict=True)]
+        levels = [lateral(level) for lateral, level in zip(self.laterals, maps, strict=True)]
         merged: Tensor = levels.pop()
         while levels:
             finer = levels.pop()
@@ -135,11 +132,6 @@ class Integral(BackboneLandmarker):
 
         A spread b is fitted by the likelihood of how far its landmark is off, in cells, under the isotropic density
         exp(-|d| / b) / (2π b²): |d| / b + 2 log b.
-
-        Args:
-            output: what :meth:`forward` returned.
-            target: crop coordinates, shape ``(B, 68, 2)``.
-            weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
         """
         assert output.heatmaps is not None, "the output has heatmaps"
         assert output.uncertainty is not None, "the output has spreads"

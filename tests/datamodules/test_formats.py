@@ -11,15 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datamodules.faces import DataError
-from datamodules.formats import (
-    check_image,
-    read_image,
-    read_list,
-    read_npy,
-    read_pts,
-    write_npy,
-    write_pts,
-)
+from datamodules.formats import check_image, read_image, read_list, read_npy, read_pts, write_npy, write_pts
 from tests.layouts import encoded_face
 
 POINTS = [f"{k + 1.5:.2f} {2 * k + 1.25:.2f}" for k in range(68)]
@@ -57,15 +49,8 @@ def test_landmarks_survive_both_formats(tmp_path_factory: pytest.TempPathFactory
     np.testing.assert_array_equal(read_npy(folder / "a.jpg.npy"), landmarks)
 
 
-def npy(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=True)
-    return file.getvalue()
-
-
-def npz() -> bytes:
-    file = io.BytesIO()
-    np.savez(file, landmarks=np.zeros((68, 2)))
+def npy(array: np.ndarray, save: Callable[[io.BytesIO, np.ndarray], None] = np.save) -> bytes:
+    save(file := io.BytesIO(), array)
     return file.getvalue()
 
 
@@ -87,7 +72,7 @@ BAD_NPY = [
     (b"", "0 bytes"),
     (b"1 2 3", "no plain .npy"),
     (b"\x93NUMPY\x01\x00", "no plain .npy"),
-    (npz(), "archive"),
+    (npy(np.zeros((68, 2)), np.savez), "archive"),
     (npy(np.zeros((67, 2))), "67 points"),
     (npy(np.zeros((2, 68))), r"shape \(2, 68\)"),
     (npy(np.zeros(136)), r"shape \(136,\)"),
@@ -176,9 +161,7 @@ def test_every_mode_becomes_eight_bit_rgb(tmp_path: Path) -> None:
 def test_sixteen_bit_colour_keeps_the_high_byte(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), RGB[..., ::-1].astype(np.uint16) * 257)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RGB)
-
-
-def test_palette_with_transparency_is_read_without_warning(tmp_path: Path) -> None:
+    # A palette with transparency is read without Pillow's warning.
     image = Image.fromarray(RGB).quantize(8)
     image.save(tmp_path / "a.png", transparency=bytes(range(8)))
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.asarray(image.convert("RGB")))
@@ -192,16 +175,10 @@ def test_exif_orientation_is_honoured(tmp_path: Path, orientation: int, suffix: 
     exif[0x0112] = orientation
     smooth = cv2.resize(RGB[:2, :3], (48, 32))
     Image.fromarray(smooth).save(path, exif=exif, **({"quality": 100, "subsampling": 0} if suffix == "jpg" else {}))
-    turned = {
-        1: smooth,
-        2: smooth[:, ::-1],
-        3: smooth[::-1, ::-1],
-        4: smooth[::-1],
-        5: smooth.transpose(1, 0, 2),
-        6: np.rot90(smooth, -1),
-        7: smooth.transpose(1, 0, 2)[::-1, ::-1],
-        8: np.rot90(smooth),
-    }[orientation]
+    transposed = smooth.transpose(1, 0, 2)
+    by_orientation = [smooth, smooth[:, ::-1], smooth[::-1, ::-1], smooth[::-1]]
+    by_orientation += [transposed, np.rot90(smooth, -1), transposed[::-1, ::-1], np.rot90(smooth)]
+    turned = by_orientation[orientation - 1]
     image = read_image(path)
     assert image.shape == turned.shape
     np.testing.assert_allclose(image.astype(int), turned, atol=6)

@@ -17,9 +17,7 @@ MEAN = np.asarray(MEAN_FACE, dtype=np.float64)
 def test_parts_cover_every_landmark_once() -> None:
     assert [i for part in PARTS.values() for i in part] == list(range(NUM_LANDMARKS))
     assert set(PARTS) > CLOSED_PARTS
-
-
-def test_the_flip_permutation_undoes_itself() -> None:
+    # And the flip permutation undoes itself.
     assert [FLIP_PERMUTATION[FLIP_PERMUTATION[i]] for i in range(NUM_LANDMARKS)] == list(range(NUM_LANDMARKS))
 
 

@@ -32,9 +32,8 @@ class OpenPose(PoseMachine):
     Args:
         image_size: side of the crops, in pixels: a multiple of 8 (of 32 with a timm backbone). 368 is published.
         backbone: ``vgg19`` for the published one, or any timm CNN with ``features_only``, whose map has stride 4.
-        pretrained: start the backbone from ImageNet weights: true for timm's (downloaded from its hub on first use),
-            ``package`` for those of an installed Python package (EfficientNet-Lite0 only). Not used where ``weights``
-            is given.
+        pretrained: ImageNet weights to start the backbone from: true for timm's (from its hub), ``package`` for those
+            of an installed Python package, false for none. Not used where ``weights`` is given.
         weights: file to start from: a state dict of this network, a Lightning checkpoint that holds one under
             ``landmarker.``, or the published network's as PyTorch ports name it (``facenet.pth``).
         num_stages: stages of heatmaps.
@@ -51,8 +50,7 @@ class OpenPose(PoseMachine):
 
     Raises:
         ValueError: arguments that do not go together.
-        FileNotFoundError: ``weights`` does not exist.
-        WeightsError: ``weights`` does not fit or cannot be read, or pretrained weights cannot be loaded.
+        WeightsError: ``weights`` cannot be read or does not fit; pretrained weights cannot be loaded.
     """
 
     def __init__(

@@ -137,11 +137,6 @@ class PoseMachine(BackboneLandmarker):
         unit is the energy of a Gaussian (π σ²), so that empty heatmaps score about 1 at any resolution. Maps between
         the landmarks' and the background (OpenPose's pupils) are not compared: there is no label for them. If asked
         for, the inter-ocular-normalised L2 of every stage's landmarks is added.
-
-        Args:
-            output: what :meth:`forward` returned.
-            target: crop coordinates, shape ``(B, 68, 2)``.
-            weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
         """
         assert isinstance(output, PoseMachineOutput), "it is this landmarker's own output"
         assert output.maps is not None, "forward gives all stages' heatmaps"

@@ -30,9 +30,8 @@ class SBR(PoseMachine):
     Args:
         image_size: side of the crops, in pixels: a multiple of 8 (of 32 with a timm backbone).
         backbone: ``vgg16`` for the published one, or any timm CNN with ``features_only``, whose map has stride 4.
-        pretrained: start the backbone from ImageNet weights: true for timm's (downloaded from its hub on first use, and
-            published for VGG-16), ``package`` for those of an installed Python package (EfficientNet-Lite0 only). Not
-            used where ``weights`` is given.
+        pretrained: ImageNet weights to start the backbone from: true for timm's (from its hub), ``package`` for those
+            of an installed Python package, false for none. Not used where ``weights`` is given.
         weights: file to start from: a state dict of this network, a Lightning checkpoint that holds one under
             ``landmarker.``, or the published program's, of the detector or of the whole.
         num_stages: stages of heatmaps.
@@ -52,8 +51,7 @@ class SBR(PoseMachine):
 
     Raises:
         ValueError: arguments that do not go together.
-        FileNotFoundError: ``weights`` does not exist.
-        WeightsError: ``weights`` does not fit or cannot be read, or pretrained weights cannot be loaded.
+        WeightsError: ``weights`` cannot be read or does not fit; pretrained weights cannot be loaded.
     """
 
     def __init__(
@@ -92,9 +90,7 @@ class SBR(PoseMachine):
         """The heatmaps' squared error, and where frames of video are given, the registration loss as well.
 
         Args:
-            output: what :meth:`forward` returned.
-            target: crop coordinates, shape ``(B, 68, 2)``.
-            weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
+            output, target, weight: see :meth:`Landmarker.loss`.
             frames: unlabelled video, see :meth:`registration_loss`.
         """
         loss = super().loss(output, target, weight)

@@ -55,9 +55,8 @@ class SLPT(BackboneLandmarker):
     Args:
         image_size: side of the crops, in pixels; a multiple of 32.
         backbone: ``hrnet_w18`` for the published one, or any timm CNN with ``features_only``.
-        pretrained: start the backbone from ImageNet weights: true for timm's (downloaded from its hub on first use),
-            ``package`` for those of an installed Python package (no download; EfficientNet-Lite0 only). Not used
-            where ``weights`` is given.
+        pretrained: ImageNet weights to start the backbone from: true for timm's (from its hub), ``package`` for those
+            of an installed Python package, false for none. Not used where ``weights`` is given.
         weights: file to start from: a state dict of this network, a Lightning checkpoint that holds one under
             ``landmarker.``, or the published state dict.
         mean_face: file with the face to start from: ``.npy`` of shape ``(68, 2)`` in crop coordinates, or the
@@ -76,9 +75,7 @@ class SLPT(BackboneLandmarker):
 
     Raises:
         ValueError: arguments that do not go together.
-        FileNotFoundError: ``weights`` or ``mean_face`` does not exist.
-        WeightsError: ``weights`` or ``mean_face`` does not fit or cannot be read, or pretrained weights cannot be
-            loaded.
+        WeightsError: ``weights`` or ``mean_face`` cannot be read or does not fit; pretrained weights cannot be loaded.
     """
 
     def __init__(
@@ -151,13 +148,7 @@ class SLPT(BackboneLandmarker):
         return nn.functional.linear(patches.flatten(2), self.patch_embedding.weight.flatten(1))
 
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Inter-ocular-normalised L2 of every layer's estimate, mean over layers, weighted over stages (eq. 11).
-
-        Args:
-            output: what :meth:`forward` returned.
-            target: crop coordinates, shape ``(B, 68, 2)``.
-            weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
-        """
+        """Inter-ocular-normalised L2 of every layer's estimate, mean over layers, weighted over stages (eq. 11)."""
         estimates = output.stages[:, :, None] if output.intermediate is None else output.intermediate
         stages = [interocular_loss(stage, target, weight) for stage in estimates.unbind(1)]
         return sum(

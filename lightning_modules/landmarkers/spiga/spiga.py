@@ -111,8 +111,7 @@ class SPIGA(Landmarker):
 
     Raises:
         ValueError: arguments that do not go together.
-        FileNotFoundError: ``weights`` or ``face_3d`` does not exist.
-        WeightsError: ``weights`` or ``face_3d`` does not fit or cannot be read.
+        WeightsError: ``weights`` or ``face_3d`` cannot be read or does not fit.
     """
 
     def __init__(
@@ -203,11 +202,6 @@ class SPIGA(Landmarker):
 
         The target pose is the one under which the 3D face comes closest to the labels (:func:`fit_pose`). For an
         exaggerated face it is approximate, which suffices for the first estimate.
-
-        Args:
-            output: what :meth:`forward` returned.
-            target: crop coordinates, shape ``(B, 68, 2)``.
-            weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
         """
         assert isinstance(output, SPIGAOutput), "the output of a SPIGA"
         stages = output.stages.float()

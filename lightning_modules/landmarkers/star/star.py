@@ -143,8 +143,7 @@ class STAR(Landmarker):
 
     Raises:
         ValueError: arguments that do not go together.
-        FileNotFoundError: ``weights`` does not exist.
-        WeightsError: ``weights`` does not fit or cannot be read.
+        WeightsError: ``weights`` cannot be read or does not fit.
     """
 
     def __init__(
@@ -182,15 +181,7 @@ class STAR(Landmarker):
             ``stages`` of shape ``(B, stacks, 68, 2)``; ``heatmaps`` (the last stack's attended ones, not negative) of
             shape ``(B, 68, S/4, S/4)``; ``uncertainty``, how wide these are; and all stacks' ``maps``.
         """
-        return self.forward_normalized(_normalized(images))
-
-    def features(self, images: Tensor) -> Tensor:
-        """What the last stack reads its maps from, shape ``(B, channels, S/4, S/4)``."""
-        return self._maps(_normalized(images))[-1].features
-
-    def forward_normalized(self, images: Tensor) -> STAROutput:
-        """As :meth:`forward`, of images in BGR and [-1, 1]."""
-        maps = self._maps(images)
+        maps = self._maps(_normalized(images))
         moments = [heatmap_moments(stack.attended.float()) for stack in maps]
         # Published labels have -1 and 1 at the crop's edges, heatmaps in their first and last cell, half a cell
         # further in: the network learns the difference.
@@ -206,6 +197,10 @@ class STAR(Landmarker):
             maps=tuple(maps),
         )
 
+    def features(self, images: Tensor) -> Tensor:
+        """What the last stack reads its maps from, shape ``(B, channels, S/4, S/4)``."""
+        return self._maps(_normalized(images))[-1].features
+
     def _maps(self, images: Tensor) -> list[StackMaps]:
         x, boundary = self.stem(images), None
         found: list[StackMaps] = []
@@ -218,13 +213,7 @@ class STAR(Landmarker):
         return found
 
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """STAR loss of the attended heatmaps and AWing loss of edge and point maps, each stack twice the one before.
-
-        Args:
-            output: what :meth:`forward` returned.
-            target: crop coordinates, shape ``(B, 68, 2)``.
-            weight: how much each face counts, shape ``(B,)``; 1 each if None. All zero gives 0.
-        """
+        """STAR loss of the attended heatmaps and AWing loss of edge and point maps, each stack twice the one before."""
         assert isinstance(output, STAROutput), "the output of a STAR"
         target = target.float()
         size = (output.maps[0].edgemaps.shape[-2], output.maps[0].edgemaps.shape[-1])

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 import cv2
 import pytest
 import torch
+import yaml
 
 from experiments.artifacts.store import Recipe, RunContext, key_of
 from experiments.artifacts.translators import load_translator_weights
+from experiments.catalogue import config_files, names
 from lightning_modules.methods import CycleGAN
 from lightning_modules.translation import PatchDiscriminator, Translator, UNetGenerator
 from lightning_modules.translation.training import TranslatorTraining
@@ -144,6 +146,17 @@ def test_what_other_translators_are_made_for(
     with pytest.raises(InterruptedError):
         run(*made.command[:-1], config, f"--paths.runs={made.runs}", f"--trainer.default_root_dir={tmp_path}/run")
     assert (names != [made.translator.parent.name]) == others
+
+
+@pytest.mark.parametrize("profile", names("profile"))
+def test_bdl_begins_with_cyclegans_translators(profile: str) -> None:
+    """The translators' folder is named after these: trained for one method, they are there for the other."""
+    both = []
+    for method in ("cyclegan", "bdl"):
+        choices = {"profile": profile, "setting": "da_cariface", "method": method, "landmarker": "slpt"}
+        config = merged(*(yaml.safe_load(path.read_text()) for path in config_files(choices)))
+        both.append((config["translation"], config["model"]["init_args"]["translator"]))
+    assert both[0] == both[1]
 
 
 def test_translators_that_do_not_fit(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

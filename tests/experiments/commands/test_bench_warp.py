@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from experiments import bench
+from experiments.bench import warp as bench
+from experiments.commands.bench_warp import bench_warp
 from lightning_modules.warping import PixelMSE, pixel_grid, warp_image
 
 CPU = torch.device("cpu")
@@ -43,7 +44,7 @@ def test_all_candidates_warp_the_same_pixels(faces: bench.Faces) -> None:
 
 
 def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    bench.main(["--size", "64", "--batches", "1", "2", "--repeats", "1", "--device", "cpu"])
+    bench_warp(size=64, batches=(1, 2), repeats=1, device="cpu")
     printed = capsys.readouterr().out
     for said in ("SYNTHETIC", "batch 1", "batch 2", "kornia", "exact", "fast", "floor", "pixel difference", "cosine"):
         assert said in printed

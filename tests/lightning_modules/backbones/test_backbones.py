@@ -27,22 +27,6 @@ def test_a_backbone_gives_one_map_of_the_channels_asked_for(name: str) -> None:
         assert backbone(torch.zeros(2, 3, 64, 64)).shape == (2, backbone.channels, side, side) == (2, 16, 16, 16)
 
 
-@pytest.mark.parametrize(
-    ("name", "channels", "strides"),
-    [
-        ("tf_efficientnet_lite0", [40, 112], [8, 16]),
-        ("convnext_atto", [80, 160], [8, 16]),
-        ("vit_tiny_patch16_224", [192] * 4, [16] * 4),
-    ],
-)
-def test_any_network_gives_maps_between_two_strides(name: str, channels: list[int], strides: list[int]) -> None:
-    features = features_between(name, 64, finest=8, coarsest=16).eval()
-    with torch.no_grad():
-        maps = features(torch.zeros(1, 3, 64, 64))
-    assert (features.channels, features.strides) == (channels, strides)
-    assert [tuple(m.shape[1:]) for m in maps] == [(c, 64 // s, 64 // s) for c, s in zip(channels, strides, strict=True)]
-
-
 @pytest.mark.parametrize(("name", "mean"), [("tf_efficientnet_lite0", 0.5), ("resnet18", 0.485)])
 def test_images_are_normalised_as_the_network_was_trained(name: str, mean: float) -> None:
     assert build_backbone(name, 8).mean[0] == features_between(name, 64, 8, 16).mean[0] == mean

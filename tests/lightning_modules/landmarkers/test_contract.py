@@ -1,6 +1,5 @@
 """What every landmarker must do, in its light form: stages, gradients, devices and precisions, learning."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +7,33 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_modules.landmarkers import Landmarker
+from lightning_modules.landmarkers import SBR, SLPT, SPIGA, STAR, HRNet, Integral, Landmarker, OpenPose
 from lightning_modules.landmarkers.losses import interocular_loss
 from lightning_modules.methods import FaceWarping
 from tests.lightning_modules.landmarkers.training import REAL, configured, drawn_crops, real_crops, train
 from tests.lightning_modules.methods.small import face_batch, silent
 
 SIZE = 64
+KINDS = {
+    "slpt": SLPT,
+    "hrnet": HRNet,
+    "star": STAR,
+    "openpose": OpenPose,
+    "spiga": SPIGA,
+    "sbr": SBR,
+    "integral": Integral,
+}
 STAGES = {"slpt": 3, "hrnet": 1, "star": 2, "openpose": 2, "spiga": 3, "sbr": 2, "integral": 1}
 SCHEDULES = {
-    "slpt": (60, 4e-3, 3.0),
+    "slpt": (80, 4e-3, 2.0),
     "hrnet": (80, 1e-2, 2.0),
-    "star": (150, 1e-2, 6.0),
+    "star": (150, 1e-2, 7.0),
     "openpose": (90, 1e-2, 2.0),
     "spiga": (50, 3e-3, 2.0),
     "sbr": (90, 1e-2, 2.0),
     "integral": (60, 1e-2, 2.0),
 }
 """Steps and peak learning rate in which each fits eight faces, and to which NME in %."""
-SHIFTS = [(x, y) for x in (-2, 0, 2) for y in (-2, 0, 2)]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 
 every_landmarker = pytest.mark.parametrize("name", STAGES)
@@ -104,6 +111,37 @@ def test_its_weights_come_back_from_a_file(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(value, again[key]) for key, value in landmarker.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["slpt", "hrnet", "openpose", "sbr", "integral"])
+def test_channels_last_changes_the_speed_only(name: str) -> None:
+    plain, quick = (light(name, channels_last=last).eval() for last in (False, True))
+    quick.load_state_dict(plain.state_dict())
+    images = rand(2, 3, SIZE, SIZE)
+    torch.testing.assert_close(quick(images).stages, plain(images).stages, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("slpt", {"image_size": 100}, "image_size is 100; expected a multiple of 32"),
+        ("slpt", {"stage_weights": [1.0]}, "patch_sides has 3 stages and stage_weights 1"),
+        ("slpt", {"num_heads": 5}, "does not divide"),
+        ("hrnet", {"image_size": 100}, "multiple of 32"),
+        ("star", {"image_size": 72}, "image_size is 72; expected a multiple of 16"),
+        ("star", {"channels": 20}, "channels=20.*a multiple of 8"),
+        ("star", {"stacks": 0}, "stacks=0.*at least one stack"),
+        ("openpose", {"image_size": 100}, "multiple of 8"),
+        ("openpose", {"image_size": 72, "backbone": "resnet18"}, "multiple of 32"),
+        ("spiga", {"image_size": 96}, "expected 32, 64, 128"),
+        ("spiga", {"channels": 12}, "expected multiples of 8, 4 and 8"),
+        ("integral", {"image_size": 100}, "multiple of 8"),
+        ("integral", {"coarsest": 4}, "cannot be used: its feature maps have the strides"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(name: str, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message), torch.device("meta"):
+        KINDS[name](**{"image_size": SIZE, **({"levels": 2} if name == "star" else {}), **wrong})
+
+
 @every_landmarker
 def test_it_fits_eight_faces_which_bf16_does_not_undo(name: str) -> None:
     """Real faces where there are any; then its landmarks also have a gradient through the warp."""
@@ -112,23 +150,25 @@ def test_it_fits_eight_faces_which_bf16_does_not_undo(name: str) -> None:
     steps, rate, bound = SCHEDULES[name]
     *_, nme = train(landmarker, images, target, steps, rate)
     assert nme < bound
-    assert lost_to_bf16(landmarker.eval(), images, target) < 0.02
+    lost, moved = lost_to_bf16(landmarker.eval(), images, target)
+    assert lost < 0.02
+    assert moved < (0.4 if name == "star" else 0.15)
     assert warp_gradient(landmarker, images, target) > 0
 
 
 @torch.no_grad()
-def lost_to_bf16(landmarker: Landmarker, images: Tensor, target: Tensor) -> float:
-    """NME in % under bf16 autocast less that in float32, over crops moved by up to 2 pixels.
+def lost_to_bf16(landmarker: Landmarker, images: Tensor, target: Tensor) -> tuple[float, float]:
+    """The NME in % that bf16 autocast adds, and how far it moves landmarks in that unit; over slightly noisy copies.
 
     Heatmaps must be peaked for it: random weights give flat ones, whose mean position any noise in the features moves.
     """
-    moved = torch.cat([images.roll((y, x), (-2, -1)) for x, y in SHIFTS])
-    labels = torch.cat([target + torch.tensor([x, y]) / SIZE for x, y in SHIFTS])
-    nme = []
-    for precision in (nullcontext(), torch.autocast("cpu", torch.bfloat16)):
-        with precision:
-            nme.append(100 * interocular_loss(landmarker(moved).landmarks, labels).item())
-    return nme[1] - nme[0]
+    copies, labels = images.repeat(8, 1, 1, 1), target.repeat(8, 1, 1)
+    copies = copies + 0.01 * torch.randn(copies.shape, generator=torch.Generator().manual_seed(2))
+    exact = landmarker(copies).landmarks
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = landmarker(copies).landmarks
+    before, after = (interocular_loss(landmarks, labels).item() for landmarks in (exact, rounded))
+    return 100 * (after - before), 100 * interocular_loss(labels + rounded - exact, labels).item()
 
 
 def warp_gradient(landmarker: Landmarker, images: Tensor, target: Tensor) -> float:

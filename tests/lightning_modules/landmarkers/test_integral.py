@@ -1,7 +1,6 @@
 """The light landmarker: any backbone, exact reading of coarse maps, an uncertainty that means something."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from lightning_modules.coordinates import map_positions
 from lightning_modules.landmarkers import Integral, LandmarkerOutput
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, local_softmax
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
-from lightning_modules.weights import WeightsError
 from tests.lightning_modules.landmarkers.training import drawn_crops, train
 
 SIZE = 64
@@ -60,15 +58,6 @@ def test_a_coarse_map_is_read_to_a_fraction_of_a_cell() -> None:
     assert ((read - landmarks).norm(dim=-1) * 16).mean() < 0.05, "in cells"
 
 
-def test_positions_are_where_gaussians_are_drawn() -> None:
-    maps = gaussian_heatmaps(torch.tensor([[[0.25, 0.5]]]), (4, 8), 0.1, offset=0.5)
-    positions = map_positions(maps, offset=0.5)
-    assert positions.shape == (4, 8, 2)
-    torch.testing.assert_close(positions[0, 1], torch.tensor([1.5 / 8, 0.5 / 4]))
-    row, column = divmod(int(maps.flatten().argmax()), 8)
-    assert (positions[row, column] - torch.tensor([0.25, 0.5])).abs().max() <= 0.125
-
-
 class TestLoss:
     landmarker = Integral(**SMALL, sigma=1.0, uncertainty_weight=1.0, landmark_weight=0.0)
     target = torch.tensor(MEAN_FACE)[None] * 0.8 + 0.1
@@ -94,14 +83,6 @@ class TestLoss:
         self.landmarker.loss(output, self.target).backward()
         assert landmarks.grad is None or landmarks.grad.abs().max() == 0
 
-    def test_weights(self) -> None:
-        landmarker = Integral(**SMALL).eval()
-        images, target = drawn_crops(SIZE)
-        output = landmarker(images)
-        one = landmarker.loss(output, target, torch.tensor([1.0, 0, 0, 0]))
-        torch.testing.assert_close(one, landmarker.loss(landmarker(images[:1]), target[:1]), rtol=1e-3, atol=1e-4)
-        assert landmarker.loss(output, target, torch.zeros(4)) == 0
-
 
 def test_after_training_the_uncertainty_tells_sure_from_unsure() -> None:
     """Trained with two labels for the same faces at some landmarks, it is less sure of these."""
@@ -114,26 +95,3 @@ def test_after_training_the_uncertainty_tells_sure_from_unsure() -> None:
     train(landmarker, images, labels, steps=60, rate=1e-2)
     uncertainty = landmarker.eval()(images).uncertainty
     assert uncertainty[:, :17].mean() > 1.5 * uncertainty[:, 17:].mean()
-
-
-def test_its_weights_come_back(tmp_path: Path) -> None:
-    landmarker = Integral(**SMALL).eval()
-    torch.save(landmarker.state_dict(), tmp_path / "w.pt")
-    again = Integral(**SMALL, weights=str(tmp_path / "w.pt")).eval()
-    images = rand(1, 3, SIZE, SIZE)
-    torch.testing.assert_close(again(images).stages, landmarker(images).stages)
-    with pytest.raises(WeightsError, match=r"laterals.0.weight: shape \(32, 16, 1, 1\) in the file"):
-        Integral(**{**SMALL, "feature_dim": 16}, weights=str(tmp_path / "w.pt"))
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"image_size": 100}, "image_size is 100; expected a multiple of 8"),
-        ({"backbone": "resnet1"}, "timm has no network 'resnet1'"),
-        ({"coarsest": 4}, "cannot be used: its feature maps have the strides"),
-    ],
-)
-def test_bad_arguments(wrong: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Integral(**{**SMALL, **wrong})  # type: ignore[arg-type]

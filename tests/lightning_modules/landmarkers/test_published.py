@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_modules.landmarkers import HRNet, Landmarker, LandmarkerOutput
-from lightning_modules.landmarkers.star import STAR
+from lightning_modules.landmarkers import SLPT, STAR, HRNet, Landmarker, LandmarkerOutput
 from tests.lightning_modules.landmarkers.published import fill, golden, normalized_images
+from tests.lightning_modules.landmarkers.training import configured
 
 TO_PUBLISHED = {
     HRNet: ((r"^backbone\.trunk\.", ""),),
@@ -36,6 +36,32 @@ TO_PUBLISHED = {
 
 UNUSED_BY_STAR = 3_700_864
 """Parameters of convolutions that the published network creates on shortcuts and never applies; ours has none."""
+
+
+PARAMETERS = {
+    "slpt": 13_178_508,
+    "hrnet": 9_654_398,
+    "star": 17_069_572 - UNUSED_BY_STAR,
+    "openpose": 38_425_706,
+    "spiga": 58_968_364,
+    "sbr": 16_716_687,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_shipped_configuration_is_the_published_network(name: str) -> None:
+    with torch.device("meta"):
+        network = configured(f"{name}.yaml")
+    assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
+    assert network.image_size == (368 if name == "openpose" else 256)
+
+
+@pytest.mark.parametrize("kind", [SLPT, HRNet, STAR])
+def test_every_published_parameter_has_a_gradient_from_the_stages_alone(kind: type[Landmarker]) -> None:
+    """Plain DDP stops at a parameter without one; methods use ``stages`` and nothing else."""
+    landmarker = kind(image_size=64).train()
+    landmarker(torch.rand(2, 3, 64, 64)).stages.square().mean().backward()
+    assert [name for name, p in landmarker.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
 @dataclass
@@ -62,8 +88,12 @@ def case(kind: type[HRNet] | type[STAR], path: Path, content: str) -> Case:
     wrapped = {"module." + name: value for name, value in state.items()}
     torch.save({content: wrapped, "epoch": 1} if content else wrapped, path)
     landmarker = kind(weights=str(path)).eval()
+    if isinstance(landmarker, STAR):
+        images = (normalized_images().flip(1) + 1) / 2
+    else:
+        images = normalized_images() * landmarker.image_std + landmarker.image_mean
     with torch.no_grad():
-        return Case(landmarker, state, landmarker.forward_normalized(normalized_images()))
+        return Case(landmarker, state, landmarker(images))
 
 
 @pytest.fixture(scope="module")

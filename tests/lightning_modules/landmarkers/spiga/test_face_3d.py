@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from datamodules.ibug68 import FLIP_PERMUTATION
-from lightning_modules.landmarkers.reference_shape import MEAN_FACE
+from lightning_modules.landmarkers.reference_shape import MEAN_FACE, read_face
 from lightning_modules.landmarkers.spiga.face_3d import MEAN_FACE_3D, PUBLISHED_IDS, read_face_3d, structure_from_motion
 from lightning_modules.landmarkers.spiga.head_pose import rotation_matrix
 from lightning_modules.weights import WeightsError
@@ -56,24 +56,17 @@ class TestFiles:
         lines = [f"{PUBLISHED_IDS[k]}|{FACE[k, 0]}|{-FACE[k, 1]}|{-FACE[k, 2]}" for k in reversed(range(68))]
         (tmp_path / "face.txt").write_text("\n".join(lines))
         for name in ("face.npy", "face.txt"):
-            torch.testing.assert_close(read_face_3d(tmp_path / name), FACE.float())
+            torch.testing.assert_close(read_face(tmp_path / name, read_face_3d, 3), FACE.float())
 
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("face.npy", b"no array", "cannot be read as a 3D face"),
-            ("face.txt", b"101|0.1|0.2", "cannot be read as a 3D face"),
-            ("face.txt", b"101|0.1|0.2|0.3", "cannot be read as a 3D face"),
+            ("face.npy", b"no array", "cannot be read as a mean face"),
+            ("face.txt", b"101|0.1|0.2", "cannot be read as a mean face"),
+            ("face.txt", b"101|0.1|0.2|0.3", "cannot be read as a mean face"),
         ],
     )
     def test_bad_ones_are_named(self, name: str, content: bytes, message: str, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(WeightsError, match=rf"{name} {message}"):
-            read_face_3d(tmp_path / name)
-
-    def test_other_shapes_and_missing_files(self, tmp_path: Path) -> None:
-        np.save(tmp_path / "face.npy", np.zeros((68, 2)))
-        with pytest.raises(WeightsError, match=r"shape \(68, 2\); expected \(68, 3\)"):
-            read_face_3d(tmp_path / "face.npy")
-        with pytest.raises(FileNotFoundError, match="no 3D face file"):
-            read_face_3d(tmp_path / "absent.npy")
+            read_face(tmp_path / name, read_face_3d, 3)

@@ -16,7 +16,6 @@ from lightning_modules.landmarkers.spiga.head_pose import fit_pose, project
 from lightning_modules.landmarkers.spiga.spiga import PUBLISHED_SPIGA, SPIGAOutput
 from lightning_modules.weights import WeightsError, load_state
 from tests.lightning_modules.landmarkers.spiga.test_face_3d import views
-from tests.lightning_modules.landmarkers.training import configured
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 TINY: dict[str, Any] = {
@@ -201,20 +200,3 @@ class TestShapes:
     def test_other_shapes_are_refused(self) -> None:
         with pytest.raises(ValueError, match=r"\(68, 2\); expected \(N, 68, 2\)"):
             SPIGA(**TINY).fit_shapes(torch.zeros(68, 2))
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [({"image_size": 96}, "expected 32, 64, 128"), ({"channels": 12}, "expected multiples of 8, 4 and 8")],
-)
-def test_arguments_that_do_not_go_together_are_refused(wrong: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SPIGA(**{**TINY, **wrong})
-
-
-def test_the_shipped_configuration_is_the_published_network(full_size: SPIGA) -> None:
-    with torch.device("meta"):
-        network = configured("spiga.yaml")
-    assert {k: v.shape for k, v in network.state_dict().items()} == {
-        k: v.shape for k, v in full_size.state_dict().items()
-    }

@@ -5,13 +5,12 @@ import pytest
 import torch
 
 from lightning_modules.coordinates import cell_centre
-from lightning_modules.landmarkers import STAR, LandmarkerOutput
+from lightning_modules.landmarkers import STAR
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps
 from lightning_modules.landmarkers.hourglass import CoordConv, coordinate_channels
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
 from lightning_modules.landmarkers.star.edges import edge_maps
 from lightning_modules.landmarkers.star.losses import adaptive_wing_loss, star_loss
-from lightning_modules.landmarkers.star.star import STAROutput
 from lightning_modules.weights import WeightsError
 
 TINY: dict[str, Any] = {"image_size": 64, "channels": 16, "stacks": 2, "levels": 2}
@@ -40,8 +39,7 @@ def test_it_gives_every_stack_its_maps_and_uncertainties(tiny: STAR) -> None:
 
 def test_images_go_in_blue_first(tiny: STAR) -> None:
     images = rand(2, 3, 64, 64)
-    expected = tiny.forward_normalized(images[:, [2, 1, 0]] * 2 - 1)
-    torch.testing.assert_close(tiny(images).stages, expected.stages)
+    torch.testing.assert_close(tiny.features(images), tiny._maps(images[:, [2, 1, 0]] * 2 - 1)[-1].features)
 
 
 def test_uncertainty_is_the_heatmaps_standard_deviation(tiny: STAR) -> None:
@@ -63,14 +61,6 @@ def test_uncertainty_is_the_heatmaps_standard_deviation(tiny: STAR) -> None:
     finally:
         tiny._maps = tiny_maps  # type: ignore[method-assign]
     torch.testing.assert_close(uncertainty, expected.expand(1, 68), rtol=0.03, atol=0)
-
-
-@pytest.mark.parametrize("kwargs", [TINY, {"image_size": 64}], ids=["tiny", "published"])
-def test_every_parameter_has_a_gradient_from_the_stages_alone(kwargs: dict[str, Any]) -> None:
-    """Plain DDP stops at a parameter without one; methods use ``stages`` and not the maps."""
-    landmarker = STAR(**kwargs).train()
-    landmarker(rand(2, 3, 64, 64)).stages.square().mean().backward()
-    assert [name for name, p in landmarker.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
 def test_its_loss_weighs_stacks_and_maps(tiny: STAR) -> None:
@@ -114,17 +104,6 @@ def test_a_boundary_shows_coordinates_where_its_heatmap_is() -> None:
     torch.testing.assert_close(conv(torch.zeros(1, 1, 3, 3), heatmap)[0, 0], expected)
 
 
-def test_other_peoples_outputs_and_weights_are_refused(tiny: STAR, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="the output of a STAR"):
-        tiny.loss(LandmarkerOutput(torch.zeros(1, 1, 68, 2)), torch.zeros(1, 68, 2))
-    path = tmp_path / "star.pt"
-    torch.save(tiny.state_dict(), path)
-    again = STAR(**TINY, weights=str(path))
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in tiny.state_dict().items())
-    with pytest.raises(WeightsError, match=r"star\.pt does not hold the weights of this STAR(.*\n)*.*stacks\.2\."):
-        STAR(**{**TINY, "stacks": 3}, weights=str(path))
-
-
 def test_a_model_of_other_landmarks_is_refused_with_its_differences(tmp_path: Path) -> None:
     """STAR is also published for WFLW's 98 landmarks."""
     state = {"e2h_transform.weight": torch.zeros(98, 9, 1, 1), "out_heatmaps.0.conv.weight": torch.zeros(98, 16, 1, 1)}
@@ -132,22 +111,3 @@ def test_a_model_of_other_landmarks_is_refused_with_its_differences(tmp_path: Pa
     message = r"WFLW\.pkl \(the published STAR\)(.*\n)*.*\.\.\. and \d+ more|stacks\.0\.heatmaps\.weight: shape \(98"
     with pytest.raises(WeightsError, match=message):
         STAR(**TINY, weights=str(tmp_path / "WFLW.pkl"))
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"image_size": 72}, "image_size is 72; expected a multiple of 64"),
-        ({"channels": 20}, "channels=20.*a multiple of 8"),
-        ({"stacks": 0}, "stacks=0.*at least one stack"),
-    ],
-)
-def test_arguments_that_do_not_go_together_are_refused(kwargs: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        STAR(**kwargs)
-
-
-def test_its_output_is_a_landmarkers(tiny: STAR) -> None:
-    output = tiny(rand(1, 3, 64, 64))
-    assert isinstance(output, STAROutput)
-    torch.testing.assert_close(output.landmarks, output.stages[:, 1])
