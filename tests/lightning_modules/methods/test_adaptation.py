@@ -2,7 +2,6 @@
 
 import math
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,16 +85,14 @@ def test_the_schedule_ends_with_the_run_whatever_bounds_it(
     assert rates.seen == pytest.approx([3e-4 * cosine_decay(k / 4) for k in range(4)])
 
 
-@pytest.mark.parametrize("method", [_WithCritic, lambda: Supervised(LinearLandmarker())])
-def test_a_run_without_an_end_is_refused(method: Callable[[], FaceMethod], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "bounds"),
+    [(Stylize, {}), (Supervised, {}), *((m, {"max_time": {"hours": 1}}) for m in (FDA, Supervised))],
+)
+def test_a_run_of_unknown_length_is_refused(method: type[FaceMethod], bounds: dict[str, Any], tmp_path: Path) -> None:
+    """By methods that count epochs or steps also one that time ends."""
     with pytest.raises(ValueError, match="max_epochs"):
-        fit(method(), tmp_path, -1)
-
-
-def test_methods_that_count_epochs_or_steps_refuse_a_run_bounded_by_time(tmp_path: Path) -> None:
-    for method in (FDA(LinearLandmarker()), Supervised(LinearLandmarker())):
-        with pytest.raises(ValueError, match="max_epochs"):
-            fit(method, tmp_path, -1, max_time={"hours": 1})
+        fit(method(LinearLandmarker()), tmp_path, -1, **bounds)
 
 
 def test_half_precision_is_refused_where_optimizers_would_share_its_scale(tmp_path: Path) -> None:
