@@ -11,7 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
-from datamodules.setting import steps_done
+from datamodules.loading import steps_done
 
 
 class ExactResume(Callback):

@@ -12,10 +12,7 @@ from datamodules.base import FaceDataModule, read_tests
 from datamodules.experiment import ExperimentDataModule, Roles
 from datamodules.faces import FaceSet, JoinedFaces, TrainBatch, UnlabelledFaces
 from datamodules.files import OnError
-from datamodules.loading import TestSet, steps_done
 from datamodules.transforms import Augmentation
-
-__all__ = ["SettingDataModule", "TestSet", "UnpairedImages", "steps_done"]
 
 _log = logging.getLogger(__name__)
 

@@ -1,19 +1,17 @@
 """Landmarkers from checkpoints of ours, and from the shipped configurations."""
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from jsonargparse import ArgumentError, ArgumentParser
 from omegaconf import OmegaConf
-from torch import Tensor, nn
+from torch import nn
 
 from experiments.catalogue import config_files
 from experiments.errors import CheckpointError, option_error
 from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.weights import WeightsError, load_matching, read_tensors
 
 _STARTING_POINTS = ("weights", "pretrained", "mean_face")
 """Landmarker arguments that say where training started: a checkpoint's own weights take their place."""
@@ -23,7 +21,7 @@ LANDMARKER = "landmarker"
 
 
 def read_checkpoint(path: str | Path, network: str = LANDMARKER) -> dict[str, Any]:
-    """Read a checkpoint of ours, unpickling nothing but tensors and plain values.
+    """Read a checkpoint of ours; code that it may contain is never run.
 
     Args:
         path: of the file.
@@ -32,21 +30,10 @@ def read_checkpoint(path: str | Path, network: str = LANDMARKER) -> dict[str, An
     Raises:
         CheckpointError: no such file, a damaged one, pickled code, or a file without that network.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint. Checkpoints of a run are in its folder checkpoints/.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: found something other than tensors and plain values: it is no checkpoint, or holds pickled code, "
-            "which is never run. Use a checkpoint written by `make train`."
-        ) from error
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        reason = str(error).split(". ")[0] or "it ends too early"
-        raise CheckpointError(
-            f"{path}: cannot be read, it is damaged or cut short ({reason}). Use a checkpoint written by `make train`."
-        ) from error
+        content = read_tensors(Path(path))
+    except WeightsError as error:
+        raise CheckpointError(f"{error} Checkpoints of a run are in its folder checkpoints/.") from error
     if not isinstance(content, Mapping) or "state_dict" not in content or network not in content:
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
         raise CheckpointError(
@@ -75,7 +62,7 @@ def load_landmarker(path: str | Path) -> Landmarker:
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, network: str = LANDMARKER) -> None:
-    """Put a checkpoint's weights into a landmarker, or into the network of another name.
+    """Load a checkpoint's weights into a landmarker, or into the network of another name.
 
     Raises:
         CheckpointError: keys or shapes differ; the first ones are named.
@@ -85,26 +72,13 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
         for name, value in checkpoint["state_dict"].items()
         if name.startswith(f"{network}.")
     }
-    if differences := _differences(module, state):
+    lacking, unknown = load_matching(module, state)
+    if differences := [*lacking, *unknown]:
+        more = f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
         raise CheckpointError(
-            f"{path}: does not fit {type(module).__name__}: {'; '.join(differences[:5])}"
-            + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
-            + ". Give the LANDMARKER and PROFILE it was trained with, and for a translator the METHOD."
+            f"{path}: does not fit {type(module).__name__}: {'; '.join(differences[:5])}{more}. Give the LANDMARKER "
+            "and PROFILE it was trained with, and for a translator the METHOD."
         )
-    module.load_state_dict(state)
-
-
-def _differences(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    expected = module.state_dict()
-    return [
-        *(f"{name} is missing" for name in expected if name not in state),
-        *(f"{name} is not expected" for name in state if name not in expected),
-        *(
-            f"{name} has shape {tuple(state[name].shape)}, expected {tuple(value.shape)}"
-            for name, value in expected.items()
-            if name in state and state[name].shape != value.shape
-        ),
-    ]
 
 
 def build_landmarker(spec: Mapping[str, Any]) -> Landmarker:

@@ -91,7 +91,8 @@ class _Parser(ArgumentParser):
             options |= {"action": ActionYesNo, "nargs": "?"}
             del options["type"]
         elif get_origin(hint) in (list, tuple):
-            options |= {"nargs": "*", "type": get_args(hint)[0]}
+            # jsonargparse checks the elements in place.
+            options |= {"nargs": "*", "type": get_args(hint)[0], "default": list(options.get("default") or ())}
             del options["action"]
         # `--on-error` for on_error, and `--from` for from_, which Python does not take for a name.
         typed = [name.rstrip("_").replace("_", "-") for name in names if "_" in name]
@@ -136,12 +137,11 @@ def _options(function: Callable[..., Any]) -> list[str]:
 
 
 def _overview() -> str:
-    lines = ["warpmark COMMAND [OPTIONS]   (or: python -m experiments COMMAND [OPTIONS])", ""]
-    for name in command_names():
-        lines.append(f"  {name:<16}{(inspect.getdoc(command(name)) or '').splitlines()[0]}")
-    lines.append(f"  {', '.join(LIGHTNING)}")
-    lines.append(f"{'':18}The Lightning CLI, e.g. fit --config=configs/base.yaml --config=… --model.init_args.…=…")
-    return "\n".join([*lines, "", "Each command tells its options with --help."])
+    ours = {name: (inspect.getdoc(command(name)) or "").splitlines()[0] for name in command_names()}
+    theirs = dict.fromkeys(LIGHTNING, "The Lightning CLI's, e.g. --config=configs/base.yaml --config=…")
+    lines = [f"  {name:<19}{text}" for name, text in (ours | theirs).items()]
+    head = "warpmark COMMAND [OPTIONS]   (or: python -m experiments COMMAND [OPTIONS])"
+    return "\n".join([head, "", *lines, "", "Each command tells its options with --help."])
 
 
 def _mendable(error: BaseException | None) -> BaseException | None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from datamodules.loading import evaluation_loader
-from datamodules.setting import TestSet
+from datamodules.loading import TestSet, evaluation_loader
 from lightning_modules.coordinates import to_image_pixels
-from lightning_modules.landmarkers.base import Landmarker, evaluating
+from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.inference import find_landmarks
 from lightning_modules.methods.base import SetErrors
 from lightning_modules.metrics import face_nme
 
@@ -36,7 +36,6 @@ def scores_dict(subsets: SubsetScores, average_nme: float) -> dict[str, Any]:
     return {"test": test, "average_nme": average_nme}
 
 
-@torch.no_grad()
 def score(
     landmarker: Landmarker,
     tests: Sequence[TestSet],
@@ -56,17 +55,16 @@ def score(
     landmarker, size = landmarker.to(device), landmarker.image_size
     subsets: SubsetScores = {}
     per_face: list[tuple[str, float]] = []
-    with evaluating(landmarker):
-        for test in tests:
-            # By this process alone: of a distributed run the others may not be here, or not yet be there.
-            errors = SetErrors(test.subsets, sync=False).to(device)
-            for batch in evaluation_loader(test.faces, size, batch_size, num_workers):
-                batch = batch.to(device)
-                assert batch.landmarks is not None, "test sets are labelled"
-                predicted = to_image_pixels(landmarker(batch.images).landmarks, batch.matrices, size)
-                target = to_image_pixels(batch.landmarks, batch.matrices, size)
-                errors.update(predicted, target, batch.indices)
-                per_face += zip(batch.paths, face_nme(predicted, target).tolist(), strict=True)
-            subsets |= {name: {k: float(v) for k, v in values.items()} for name, values in errors.compute().items()}
+    for test in tests:
+        # By this process alone: of a distributed run the others may not be here, or not yet be there.
+        errors = SetErrors(test.subsets, sync=False).to(device)
+        for batch in evaluation_loader(test.faces, size, batch_size, num_workers):
+            batch = batch.to(device)
+            assert batch.landmarks is not None, "test sets are labelled"
+            predicted = find_landmarks(landmarker, batch.images, batch.matrices).pixels
+            target = to_image_pixels(batch.landmarks, batch.matrices, size)
+            errors.update(predicted, target, batch.indices)
+            per_face += zip(batch.paths, face_nme(predicted, target).tolist(), strict=True)
+        subsets |= {name: {k: float(v) for k, v in values.items()} for name, values in errors.compute().items()}
     average = sum(nme for _, nme in per_face) / len(per_face) if per_face else float("nan")
     return Scores(subsets, average, per_face)

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
-from datamodules.setting import steps_done
+from datamodules.loading import steps_done
 
 UNBOUNDED = -1
 """What Lightning's ``max_epochs`` and ``max_steps`` are where they do not bound a run."""

@@ -11,7 +11,7 @@ import torch
 from callbacks.nme_table import print_scores
 from datamodules.datasets import FolderDataModule
 from datamodules.faces import DataError
-from datamodules.setting import TestSet
+from datamodules.loading import TestSet
 from experiments.checkpoints import load_landmarker
 from experiments.run_folder import output_file
 from experiments.scoring import score

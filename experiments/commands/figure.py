@@ -22,8 +22,8 @@ from datamodules.transforms import FaceTransform
 from experiments.checkpoints import load_landmarker
 from experiments.errors import UsageError
 from experiments.run_folder import output_file
-from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.inference import find_landmarks
 from lightning_modules.warping import (
     Canny,
     ImageGradient,
@@ -166,12 +166,10 @@ def _check(order: int, smoothing: float, coarse: int | None, gradient: str, size
         raise UsageError(f"size is {size}; expected 32 to 2048 pixels.")
 
 
-@torch.no_grad()
 def _predicted(face: Face, landmarker: Landmarker) -> Face:
     """The face with landmarks found in the crop that training and ``evaluate`` take of it."""
     sample = FaceTransform(landmarker.image_size)(face)
-    found = landmarker(sample.image[None]).landmarks
-    pixels = to_image_pixels(found, sample.matrix[None], landmarker.image_size)[0]
+    pixels = find_landmarks(landmarker, sample.image[None], sample.matrix[None]).pixels[0]
     if not bool(pixels.isfinite().all()):
         raise DataError(
             f"{face.path}: the checkpoint's landmarker found landmarks that are not finite; expected 68 points. "

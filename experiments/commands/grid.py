@@ -1,6 +1,7 @@
 """Many runs and their table."""
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,8 +101,8 @@ def _part(text: str) -> tuple[int, int]:
 
 def _seeds(place: Path, chosen: Grid, asked: Sequence[int]) -> list[int]:
     """The grid's seeds, those asked for, and those that have a folder."""
-    there = [int(folder.name.rsplit("seed", 1)[1]) for folder in place.glob("*-seed*[0-9]") if folder.is_dir()]
-    return sorted({*chosen.seeds, *asked, *there})
+    there = [re.search(r"-seed(\d+)$", folder.name) for folder in place.glob("*/")]
+    return sorted({*chosen.seeds, *asked, *(int(found[1]) for found in there if found)})
 
 
 def _costs(runner: Runner, done: Sequence[Cell]) -> dict[str, LandmarkerCost]:

@@ -13,7 +13,7 @@ from lightning import Callback
 from torch import Tensor
 
 from datamodules.faces import TrainBatch
-from datamodules.setting import steps_done
+from datamodules.loading import steps_done
 from lightning_modules.augment.selection import require_share
 from lightning_modules.landmarkers.base import Landmarker, evaluating, frozen
 from lightning_modules.methods.adaptsegnet import AdaptSegNet

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from datamodules.faces import TrainBatch
-from datamodules.setting import steps_done
+from datamodules.loading import steps_done
 from lightning_modules.augment.strong_view import StrongView
 from lightning_modules.augment.stylization import Stylization
 from lightning_modules.landmarkers.base import Landmarker, evaluating

@@ -14,7 +14,7 @@ from torch import nn
 
 from callbacks.weight_average import WeightAverage
 from datamodules.faces import TrainBatch
-from datamodules.setting import steps_done
+from datamodules.loading import steps_done
 from lightning_modules.methods import FDA, FaceMethod, FaceWarping, Stylize, Supervised
 from lightning_modules.methods.adaptation import Adaptation
 from lightning_modules.training import cosine_decay
