@@ -126,7 +126,7 @@ class TestShippedChoices:
         phases = (cli.method.warper_epochs, cli.method.proximal_epochs)
         assert phases == (5, 5)
         assert (cli.method.warper_learning_rate, cli.method.learning_rate) == (1e-4, 1e-3)
-        assert cli.method.stylization.exaggeration is None
+        assert cli.method.stylization is None
 
     def test_the_oracle_is_supervised_unless_told_otherwise(self) -> None:
         assert f"--config={CONFIGS / 'methods/supervised.yaml'}" in Choices("oracle").arguments()

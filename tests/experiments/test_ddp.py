@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from datamodules import loading
 from datamodules.datasets import SyntheticDataModule
-from datamodules.loading import TestSet
 from experiments.checkpoints import load_landmarker
 from experiments.scoring import score
 from tests.experiments.helpers import PHASES, TINY, drawn, metrics, rows, write_config
@@ -80,5 +80,5 @@ def test_one_process_writes_the_outputs(folder: Path) -> None:
 def test_the_checkpoint_scores_as_the_run_did(folder: Path) -> None:
     """The saved network is the one both processes were scored with, batch-norm statistics included."""
     faces = SyntheticDataModule("photo", 8, 5, "photo", size=64).test_faces()
-    scores = score(load_landmarker(folder / "checkpoints/last.ckpt"), [TestSet(faces, faces.subsets())])
+    scores = score(load_landmarker(folder / "checkpoints/last.ckpt"), [loading.TestSet(faces, faces.subsets())])
     assert scores.subsets["photo"] == pytest.approx(metrics(folder)["test"]["photo"], rel=1e-6)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from datamodules import loading
 from datamodules.datasets import SyntheticDataModule
-from datamodules.loading import TestSet
 from experiments.catalogue import CONFIGS, names
 from experiments.checkpoints import load_landmarker
 from experiments.scoring import score
@@ -114,7 +114,7 @@ def test_an_average_of_weights_and_a_resumed_run(tmp_path: Path, shared: Shared,
     changed = list(differences(found["state_dict"], found["current_model_state"]))
     assert any(name.startswith("/landmarker.") for name in changed), "the average lags behind the weights"
     drawn = SyntheticDataModule("caricature", 8, 3, "caricature", size=64).test_faces()
-    scores = score(load_landmarker(last), [TestSet(drawn, drawn.subsets())])
+    scores = score(load_landmarker(last), [loading.TestSet(drawn, drawn.subsets())])
     assert scores.subsets["caricature"] == pytest.approx(metrics(whole)["test"]["caricature"], rel=1e-5)
 
     third = sorted((tmp_path / "steps").glob("*.ckpt"), key=lambda path: int(path.stem))[2]

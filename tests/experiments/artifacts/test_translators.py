@@ -164,7 +164,7 @@ def test_translators_that_do_not_fit(made: Made, tmp_path: Path, capsys: pytest.
     wider = "--model.init_args.translator.init_args.generator.init_args.width=8"
     message = refused(capsys, *made.command, *given, wider)
     assert (
-        "does not fit Translator: generators.target.downs.0.0.weight has shape (4, 3, 4, 4), expected (8, 3" in message
+        "does not fit Translator: generators.target.downs.0.0.weight: shape (4, 3, 4, 4) in the file, (8, 3" in message
     )
     landmarker = made.runs / RUN / "checkpoints/last.ckpt"
     message = refused(capsys, *made.command, f"--translation.checkpoint={landmarker}", f"--paths.runs={tmp_path}")

@@ -112,12 +112,12 @@ def _other_shape(path: Path, good: Path) -> None:
 
 
 MESSAGES = {
-    _missing: "no such checkpoint",
-    _empty: "damaged or cut short",
-    _truncated: "damaged or cut short",
-    _text: "it is no checkpoint",
-    _pickled_code: "holds pickled code, which is never run",
-    _plain_pickle: "holds pickled code, which is never run",
+    _missing: "there is no weights file",
+    _empty: "(0 bytes) cannot be read",
+    _truncated: "It is truncated or not a torch file",
+    _text: "is not a plain weights file",
+    _pickled_code: "holds pickled Python objects, which could run code",
+    _plain_pickle: "holds pickled Python objects, which could run code",
     _foreign: "found weight, bias; expected a Warpmark checkpoint",
     _other_class: "its landmarker torch.nn.Linear cannot be built",
     _other_shape: "does not fit SLPT",
@@ -132,7 +132,7 @@ def test_checkpoints_that_cannot_be_used(
     spoil(path, drawn_run.folder / "checkpoints/last.ckpt")
     out = tmp_path / "scores.json"
     message = refused(capsys, "evaluate", f"--ckpt={path}", f"--test={own_folders.test}", f"--out={out}")
-    assert f"error: {path}: " in message
+    assert str(path) in message
     assert MESSAGES[spoil] in message
     assert not out.exists()
     assert not (tmp_path / "made").exists(), "pickled code was run"
@@ -165,7 +165,7 @@ def test_a_checkpoint_of_another_landmarker(
     }
     message = refused(capsys, *commands[how])
     assert f"{last}: does not fit SLPT: " in message
-    assert "has shape (32,), expected (48,)" in message
+    assert "shape (32,) in the file, (48,) in the network" in message
     assert "Give the LANDMARKER and PROFILE it was trained with" in message
     assert sorted(drawn_run.runs.rglob("*")) == before, "nothing was made or moved"
 
@@ -185,7 +185,7 @@ def test_a_spoilt_checkpoint_to_resume_from_is_refused_unread(
     path = tmp_path / "spoilt.ckpt"
     _pickled_code(path, path)
     message = refused(capsys, "fit", f"--config={drawn_run.folder}/config.yaml", f"--ckpt_path={path}")
-    assert "holds pickled code, which is never run" in message
+    assert "could run code" in message
     assert not (tmp_path / "made").exists()
 
 

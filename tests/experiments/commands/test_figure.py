@@ -176,7 +176,7 @@ def test_faces_without_landmarks_need_a_checkpoint(
             figure(*map(str, pair), out=out)
     with pytest.raises(UsageError, match="--predict needs a checkpoint"):
         figure(str(photo), str(drawing), predict=True, out=out)
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
+    with pytest.raises(CheckpointError, match="there is no weights file"):
         figure(str(photo), str(unlabelled), "nowhere.ckpt", out=out)
     assert not Path(out).exists()
 
