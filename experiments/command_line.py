@@ -65,7 +65,6 @@ def _run(name: str, *words: str) -> None:
         return
     function = command(name)
     options, overrides = _split(function, list(words))
-    parser = _Parser
 
     def run(**chosen: Any) -> None:
         function(**chosen, **overrides)
@@ -73,7 +72,7 @@ def _run(name: str, *words: str) -> None:
     run.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # as functools.wraps would
     run.__doc__ = function.__doc__
     try:
-        auto_cli({name: run}, [name, *options], as_positional=False, parser_class=parser, prog="warpmark")
+        auto_cli({name: run}, [name, *options], as_positional=False, parser_class=_Parser, prog="warpmark")
     except ArgumentError as error:
         raise option_error(str(error), _options(function), within=f"{name}.") from error
 
