@@ -20,7 +20,7 @@ SOURCE ?=
 TARGET ?=
 ## labelled faces to score (with SETTING=own those of TARGET, if not given)
 TEST ?=
-## of everything that is drawn
+## random seed
 SEED ?= 0
 ## 1: go on with a run that was stopped
 RESUME ?=
@@ -30,7 +30,7 @@ EMA ?=
 WANDB ?=
 ## rows, values and seeds of many runs: @grids, or a YAML file
 GRID ?= methods
-## further options of the command (ARGS=--help lists them); of train also the Lightning CLI's: ARGS="--trainer.max_epochs=3"
+## further options of the command (ARGS=--help lists them); train also takes those of fit: ARGS="--trainer.max_epochs=3"
 ARGS ?=
 
 .DEFAULT_GOAL := help

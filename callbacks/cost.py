@@ -15,8 +15,8 @@ class CostReport(Callback):
     """Writes ``cost.json`` to the run's folder: epochs and steps trained, their time, and the most memory held.
 
     Time is that of training alone, data loading included, validation not: by the clock, and as CPU time of the process,
-    which other processes hardly change. Memory is the process's largest resident set (left out on Windows, whose Python
-    does not tell it) and the most that torch held on the GPU. A resumed run reports what it did since it was resumed.
+    which other processes hardly change. Memory is the process's largest resident set (left out on Windows, where Python
+    has no module ``resource``) and the most that torch held on the GPU. A resumed run reports what it did since then.
 
     Args:
         path: the file, under the run's folder.

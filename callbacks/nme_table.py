@@ -27,7 +27,7 @@ class NMETable(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Drop rows of epochs that a resumed run will do again: only now is it known at which one it resumes."""
+        """Drop rows of epochs that a resumed run will repeat; before this hook the resumed epoch is not known."""
         path = self._file(trainer)
         if trainer.is_global_zero and path.exists():
             rows = [row for row in read_rows(path) if int(row["epoch"]) < trainer.current_epoch]

@@ -17,7 +17,7 @@ _STARTING_POINTS = ("weights", "pretrained", "mean_face")
 """Landmarker arguments that say where training started: a checkpoint's own weights take their place."""
 
 LANDMARKER = "landmarker"
-"""Under which a checkpoint says what its landmarker is, and before which its tensors' names begin."""
+"""Key of the landmarker's specification in a checkpoint, and prefix of its tensors' names."""
 
 
 def read_checkpoint(path: str | Path, network: str = LANDMARKER) -> dict[str, Any]:

@@ -125,11 +125,17 @@ class WarpmarkCLI(LightningCLI):
         parsers = getattr(self, "_subcommand_parsers", {})
         name, rest = (args[0], args[1:]) if args and args[0] in parsers else (None, args)
         parser = parsers.get(name, parser)
+        printing = [word for word in rest if word.partition("=")[0] == "--print_config"]
+        rest = [word for word in rest if word not in printing]
         try:
             options = parser.parse_args(rest)
         except ArgumentError as error:
             known = [option for action in parser._actions for option in action.option_strings]
             raise option_error(str(error), known) from error
+        if printing:
+            # jsonargparse prints it only where it parses the whole command line at once.
+            print(parser.dump(options, skip_none=False, skip_default="skip_default" in printing[0]))
+            raise SystemExit(0)
         self.config = Namespace(subcommand=name, **{name: options}) if name else options  # type: ignore[no-untyped-call]
         if (path := options.get("ckpt_path")) and Path(path).is_file():
             read_checkpoint(path)

@@ -19,6 +19,8 @@ from experiments.catalogue import command_names
 from experiments.errors import UsageError, nearest, option_error
 
 LIGHTNING: Final = ("fit", "test", "validate")
+_GROUPS: Final = ("model", "trainer", "run", "paths", "pretraining", "translation", "optimizer", "lr_scheduler")
+"""The Lightning CLI's options that take a file or a class; ``data`` is one of our own commands' options."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -107,10 +109,12 @@ def _split(function: Callable[..., Any], words: list[str]) -> tuple[list[str], d
     for option, values in _grouped(words[len(leading) :]):
         name, equals, value = option.removeprefix("--").partition("=")
         given = [value] if equals else values
-        if not _takes_overrides(function) or not ("." in name or name in ("config", "model", "trainer")):
+        if not _takes_overrides(function) or not ("." in name or name in ("config", "print_config", *_GROUPS)):
             own += [option, *values]
         elif name == "config" or name.endswith("+"):
             overrides[name] = [*overrides.get(name, []), *given]
+        elif name == "print_config":
+            overrides[name] = ",".join(given)
         elif len(given) == 1:
             overrides[name] = given[0]
         else:

@@ -22,7 +22,7 @@ class Choices:
         source: labelled photos (setting ``own``).
         target: stylised faces (setting ``own``).
         test: labelled faces to score (setting ``own``); the target's if empty.
-        seed: of everything that is drawn.
+        seed: random seed.
         ema: test and save a moving average of the weights.
         wandb: also log to Weights & Biases.
         config: YAML files, or configurations themselves, laid over the choices in this order.

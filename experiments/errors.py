@@ -34,6 +34,8 @@ def option_error(message: str, known: Iterable[str], within: str = "") -> UsageE
     if unknown := re.match(r"unrecognized arguments: (.*)", message, re.DOTALL):
         given = unknown[1].split()[0].partition("=")[0]
         return UsageError(f"{given} is no option. {_suggestion(given, known)}")
+    if wrong := re.match(r"argument (--\w+)\S*: invalid _boolean_type value: (.*)", message):
+        return UsageError(f"{wrong[1]}: found {wrong[2]}, expected true or false.")
     if missing := re.match(r"the following arguments are required: (.*)", message):
         names = [f"--{name.strip().removeprefix(within).rstrip('_')}" for name in missing[1].split(",")]
         return UsageError(f"{' and '.join(names)} must be given.")
@@ -46,18 +48,23 @@ def option_error(message: str, known: Iterable[str], within: str = "") -> UsageE
             f"{option}.init_args.{refused[1]} is no option of {classes[-1].rsplit('.', 1)[-1]}. "
             f"{nearest(refused[1], accepted)}"
         )
-    lines = [re.sub(r'Parser key "[^"]+":', "", line) for line in message.splitlines()]
+    lines = [re.sub(r'Parser key "[^"]+"( element \d+)?:;?', "", line) for line in message.splitlines()]
     reasons = [line.strip(" -") for line in lines if not re.search(_NO_REASON, line)]
-    reasons = [_plain(reason) for reason in reasons]
+    reasons = list(dict.fromkeys(_plain(reason) for reason in reasons))
+    if (null := "expected null") in reasons:
+        reasons.remove(null)
+        # Within a class it is the class itself that could be null.
+        reasons = reasons if classes else [f"{'; '.join(reasons)} or null"]
     found = re.findall(r"(?:Got value|Given value): (?!NestedArg)(.*)|val='([^']*)'", message)
     value = next((f" found {a or b!r}," for a, b in reversed(found)), "")
-    return UsageError(f"{option}:{value} {'; '.join(dict.fromkeys(reasons))}." if keys else " ".join(message.split()))
+    return UsageError(f"{option}:{value} {'; '.join(reasons)}." if keys else " ".join(message.split()))
 
 
 def _plain(reason: str) -> str:
     """A reason in words: ``expected int``, ``expected one of raise, skip``."""
     for pattern, words in (
         (r"\.? Got value: .*", ""),
+        (r"Expected an? <class 'NoneType'>", "expected null"),
         (r"Expected an? ", "expected "),
         (r"<class '(?:\w+\.)*(\w+)'>", r"\1"),
         (r"(?:typing\.)?Literal\[(.*)\]", r"one of \1"),
@@ -66,10 +73,7 @@ def _plain(reason: str) -> str:
     return reason
 
 
-_NO_REASON = (
-    r"^\s*$|class_path|Union subtypes|Subtypes:|Errors:|Given value|Expected an? <class 'NoneType'>"
-    r"|Expected a path but"
-)
+_NO_REASON = r"^\s*$|class_path|Union subtypes|Subtypes:|Errors:|Given value|Expected a path but"
 """Lines of jsonargparse's messages that say where it looked, not what is wrong."""
 
 

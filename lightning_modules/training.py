@@ -1,4 +1,4 @@
-"""What is trained here has in common: how far its run is, schedules, and optimizer steps taken by hand."""
+"""Base of everything that is trained: progress through the run, schedules, manual optimizer steps."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from datamodules.loading import steps_done
 
 UNBOUNDED = -1
-"""What Lightning's ``max_epochs`` and ``max_steps`` are where they do not bound a run."""
+"""Lightning's value of ``max_epochs`` and ``max_steps`` for no limit."""
 
 
 class TrainingModule(LightningModule):
@@ -24,7 +24,7 @@ class TrainingModule(LightningModule):
     """
 
     phase_name = "train"
-    """What :attr:`phase` is where all epochs do the same."""
+    """The name of the phase, for methods with one phase."""
     bounds: ClassVar[Sequence[str]] = ("max_epochs", "max_steps", "max_time")
     """Trainer options any of which gives the run a length that its schedule can be computed from."""
     _share_of_time = 0.0

@@ -17,7 +17,7 @@ from lightning_modules.translation import Translator
 from lightning_modules.translation.training import TranslatorTraining
 
 _TRANSLATOR = "translator"
-"""Under which a checkpoint says what its translator is like, and before which its tensors' names begin."""
+"""Key of the translator's specification in a checkpoint, and prefix of its tensors' names."""
 _FACES = 6
 
 

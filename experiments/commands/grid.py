@@ -76,6 +76,8 @@ def grid(
         log.error("%s", problem)
     shown = [c for c in chosen.all_cells(seeds=_seeds(place, chosen, seeds)) if table_only or runner.is_done(c)]
     results = read_results(chosen, place, shown)
+    if table_only and not results:
+        raise UsageError(f"{place}: holds no finished cell of {chosen.name}. Give the OUT of a grid that was run.")
     path = _written(grid_table(chosen, results, _costs(runner, [result.cell for result in results])), place / "table")
     if failed:
         raise UsageError(f"{len(failed)} cells failed and are missing in {path}:\n" + "\n".join(failed))

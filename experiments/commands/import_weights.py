@@ -43,7 +43,7 @@ def import_weights(
     try:
         network = build_landmarker(spec)
     except ArgumentError as error:
-        raise option_error(str(error), ()) from error
+        raise UsageError(str(option_error(str(error), ())).replace("--landmarker.", "--")) from error
     state = network.state_dict()
     torch.save(state, out)
     count = sum(parameter.numel() for parameter in network.parameters())

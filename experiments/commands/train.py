@@ -28,10 +28,10 @@ def train(
     wandb: bool = False,
     **overrides: Any,
 ) -> Path:
-    """Pretrain if needed, adapt, test: a whole experiment from names.
+    """Pretrain if needed, adapt, test: a whole experiment from names; takes all options of fit as well.
 
-    On the command line, options of the Lightning CLI go with it, e.g. ``--trainer.max_epochs=3``. In Python:
-    ``train("own", source="photos", target="drawings", **{"trainer.max_epochs": 3})``.
+    The options of ``fit`` are the Lightning CLI's, e.g. ``--trainer.max_epochs=3``. In Python: ``train("own",
+    source="photos", target="drawings", **{"trainer.max_epochs": 3})``.
 
     Args:
         setting: which data is source, target and tested
@@ -42,7 +42,7 @@ def train(
         source: labelled photos (setting own)
         target: stylised faces (setting own)
         test: labelled faces to score (setting own; default: those of the target)
-        seed: of everything that is drawn
+        seed: random seed
         resume: go on with an earlier, unfinished run
         ema: test and save a moving average of the weights
         wandb: also log to Weights & Biases

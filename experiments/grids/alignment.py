@@ -101,7 +101,9 @@ def _alignment_at_start(runner: Runner, cell: Cell, subset: str) -> Alignment:
     cli = runner.in_cell(cell)
     start = runner.plain(cell).provide_start()
     if start is None or not isinstance(getattr(cli.method, "warper", None), WarperObjective):
-        raise UsageError(f"METHOD={cli.options.run.method} has no warper or no start; alignment needs both.")
+        raise UsageError(
+            f"row {cell.row!r}: METHOD={cli.options.run.method} has no warper or no start; give --rows that have both."
+        )
     load_weights(cli.method.landmarker, read_checkpoint(start), start)
     tests = {name: test.faces for test in cli.data.test_sets for name in test.subset_names}
     if subset not in tests:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from filelock import FileLock, Timeout
 
+from datamodules.setting import SYNTHETIC
 from experiments.artifacts.store import key_of
 from experiments.cli import WarpmarkCLI
 from experiments.compose import Choices
@@ -58,7 +59,7 @@ class Runner:
                 return "" if self.is_done(cell) else self._run(cell)
         except Timeout:
             log.info("%s: another process is at it", cell.name)
-        except (Exception, SystemExit) as error:  # whatever it is, other cells may be free of it
+        except Exception as error:  # whatever it is, other cells may be free of it (Ctrl-C ends the grid)
             log.debug("%s", cell.name, exc_info=True)
             return f"{cell.name} could not be run: {type(error).__name__}: {error}"
         return ""
@@ -68,11 +69,11 @@ class Runner:
         return (self.out / cell.name / "metrics.json").exists() and self._note(cell).get("key") == self._key(cell)
 
     def plain(self, cell: Cell) -> WarpmarkCLI:
-        """All that the cell's start is made by, not yet run: its choices without budget and ``cells``."""
+        """The composed command line of the cell's pretrained start, not run: without budget and ``cells``."""
         return WarpmarkCLI(self.grid.choices_of(cell, self.folders).arguments(), run=False)
 
     def in_cell(self, cell: Cell) -> WarpmarkCLI:
-        """All that the cell's run is made of but its budget, not yet run."""
+        """The composed command line of the cell's run, without its budget, not run."""
         return WarpmarkCLI(self.grid.choices_of(cell, self.folders, []).arguments(), run=False)
 
     def _run(self, cell: Cell) -> str:
@@ -116,7 +117,8 @@ class Runner:
 
     def _key(self, cell: Cell) -> str:
         choices = asdict(self.grid.choices_of(cell, self.folders, []))
-        places = {name: str(Path(folder).resolve()) for name, folder in self.folders.items() if folder}
+        given = {name: folder for name, folder in self.folders.items() if folder and folder != SYNTHETIC}
+        places = {name: str(Path(folder).resolve()) for name, folder in given.items()}
         return key_of({"choices": {**choices, **places}, "budget": dict(self.grid.budget)})
 
     def _budget(self, cell: Cell) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def build_backbone(
 def _trunk(name: str, pretrained: Pretrained) -> nn.Module:
     """timm's ``features_only`` network, of the levels with strides 4 to 32."""
     try:
-        # A network tells its strides only once it is built.
+        # timm reports strides of built networks only.
         strides = cast(Any, timm_network(name, features_only=True).feature_info).reduction()
     except (RuntimeError, AttributeError) as error:
         raise _unfit(name, str(error)) from error

@@ -37,6 +37,8 @@ def find_landmarks(landmarker: Landmarker, images: Tensor, matrices: Tensor, mir
     """
     with evaluating(landmarker):
         crop, disagreement = estimate(landmarker, images, mirror_average)
+    # Autocast caches the weights it has cast to bf16; those cast under no_grad would give a training pass no gradient.
+    torch.clear_autocast_cache()
     return Found(to_image_pixels(crop, matrices, images.shape[-1]), crop, disagreement)
 
 

@@ -34,7 +34,7 @@ MEAN_FACE: Final[tuple[tuple[float, float], ...]] = (
 
 
 def check_shapes(shapes: Tensor) -> None:
-    """Refuse what are not the shapes of training faces, ``(N, 68, 2)``.
+    """Check that shapes are those of training faces, ``(N, 68, 2)``.
 
     Raises:
         ValueError: ``shapes`` is empty or has another shape.

@@ -35,7 +35,7 @@ class AdaptSegNet(Adaptation):
         width: of the discriminators' first convolution.
         discriminator_learning_rate: Adam's over the discriminators, at first; it falls as ``(1 - p) ** power`` over the
             run.
-        power: see there.
+        power: exponent of that decay.
         options: learning rate, schedule and clipping of the landmarker, see :class:`Adaptation`.
     """
 

@@ -91,7 +91,7 @@ class FaceMethod(TrainingModule):
 
     @property
     def errors(self) -> list[SetErrors]:
-        """Those of the test sets, in the order of their loaders."""
+        """The errors collected on each test set, in the order of the loaders."""
         return cast(list[SetErrors], list(self._errors))
 
     @property

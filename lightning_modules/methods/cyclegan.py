@@ -1,4 +1,4 @@
-"""CycleGAN as a rival: photos in the target's style keep their labels (Zhu et al., ICCV 2017)."""
+"""The CycleGAN baseline: photos in the target's style keep their labels (Zhu et al., ICCV 2017)."""
 
 from dataclasses import replace
 from typing import Any, Self

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from datamodules.faces import FaceBatch, TrainBatch
 from lightning_modules.augment.stylization import Stylization
-from lightning_modules.landmarkers.base import Landmarker, evaluating
+from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.inference import find_landmarks
 from lightning_modules.methods.adaptation import Adaptation
 
 
@@ -53,15 +53,5 @@ class Stylize(Adaptation):
         if self.stylization is None:
             return photos
         if shapes is None:
-            shapes = landmarks_of(self.landmarker, drawings.images)
+            shapes = find_landmarks(self.landmarker, drawings.images, drawings.matrices).crop
         return self.stylization(photos, drawings.images, shapes, self.mean_face)
-
-
-@torch.no_grad()
-def landmarks_of(landmarker: Landmarker, images: Tensor) -> Tensor:
-    """A landmarker's estimates for crops, ``(B, 68, 2)``, in evaluation mode and without gradient."""
-    with evaluating(landmarker):
-        landmarks: Tensor = landmarker(images).landmarks.float()
-    # Autocast caches the weights it has cast to bf16; those cast under no_grad would give the next pass no gradient.
-    torch.clear_autocast_cache()
-    return landmarks

@@ -8,7 +8,7 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         width: channels of the first convolution; they double up to eight times as many.
-        halvings: how many convolutions halve the size; one that does not and the last one follow. With 3 a patch has
+        halvings: convolutions of stride 2; one of stride 1 and the output convolution follow. With 3 a patch has
             70 pixels, with 2 it has 34.
     """
 

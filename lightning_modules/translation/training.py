@@ -1,4 +1,4 @@
-"""Training a translator on photos and stylised faces that nothing pairs."""
+"""Training a translator on unpaired photos and stylised faces."""
 
 import torch
 from torch import Tensor, nn

@@ -108,7 +108,7 @@ class Translator(nn.Module):
 
         Args:
             photos: RGB in [0, 1], shape ``(B, 3, S, S)``.
-            stylised: likewise; nothing pairs them with the photos.
+            stylised: likewise, not paired with the photos.
             further: gives more terms, e.g. of a landmarker's estimates on the translated images.
         """
         images = self.translate(photos, stylised)

@@ -151,7 +151,7 @@ class TestMessages:
             ("train --seed=first", "--seed: found 'first', expected int."),
             ("train --landmaker=slpt", "--landmaker is no option. Did you mean --landmarker?"),
             ("train --trainer.max_epoch=3", "--trainer.max_epoch is no option. Did you mean --trainer.max_epochs?"),
-            ("train --trainer.max_epochs=many", "--trainer.max_epochs: found 'many', expected int."),
+            ("train --trainer.max_epochs=many", "--trainer.max_epochs: found 'many', expected int or null."),
             ("train --trainer.accelerator=gpus", "the trainer refuses its options: "),
             ("train --model.init_args.warper_epoch=3", "no option of FaceWarping. Did you mean 'warper_epochs'?"),
             (
@@ -167,6 +167,10 @@ class TestMessages:
                 "--on_error: found 'stop', expected one of 'raise', 'skip'.",
             ),
             ("evaluate --ckp=a --test=b", "--ckp is no option. Did you mean --ckpt?"),
+            ("train --resume maybe", "--resume: found 'maybe', expected true or false."),
+            ("figure --photo=a --stylised=b --coarse=none", "--coarse: found 'none', expected int or null."),
+            ("bench-warp --batches a", "--batches: found 'a', expected int."),
+            ("train --pretraining=nowhere.yaml", "--pretraining"),
         ],
     )
     def test_mistakes(self, capsys: pytest.CaptureFixture[str], words: str, expected: str) -> None:
@@ -180,6 +184,18 @@ class TestMessages:
             train("owm")
         with pytest.raises(UsageError, match=r"Did you mean --trainer\.max_epochs"):
             train(**{"trainer.max_epoch": 3})
+
+    @pytest.mark.parametrize("command", ["train", "fit"])
+    def test_the_configuration_is_printed_and_nothing_else_done(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
+    ) -> None:
+        words = ["--setting=da_cariface"] if command == "train" else fit_files("face_warping")
+        with pytest.raises(SystemExit) as exit_:
+            run(command, *words, "--data.batch_size=5", f"--paths.runs={tmp_path}", "--print_config")
+        assert exit_.value.code == 0
+        printed = yaml.safe_load(capsys.readouterr().out)
+        assert (printed["data"]["batch_size"], printed["run"]["setting"]) == (5, "da_cariface")
+        assert list(tmp_path.iterdir()) == []
 
     def test_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         run("--help")

@@ -105,7 +105,7 @@ class PolyharmonicSpline(WarpingField):
             scale = ((high - low) / 2).amax(2, keepdim=True).clamp_min(_SMALLEST_EXTENT)
             centres = (source - shift) / scale
             matrix = _system(centres, order, scale, smoothing)
-            # The displacement is fitted, so that what degenerate layouts leave open becomes the identity.
+            # Fitting the displacement makes directions that a degenerate layout does not determine the identity.
             values = torch.cat([target - source, source.new_zeros(len(source), 3, 2)], dim=1)
             solution = _solve(matrix, values)
         return cls(order, centres, solution[:, :-3], solution[:, -3:], shift, scale, dtype)

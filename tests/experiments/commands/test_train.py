@@ -2,11 +2,15 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
+import torch
 import yaml
 
+from datamodules.faces import TrainBatch
+from lightning_modules.methods import Stylize
 from tests.experiments.conftest import FinishedRun, OwnFolders
 from tests.experiments.helpers import TINY, checkpoint, drawn, merged, metrics, rows, run, write_config
 
@@ -106,6 +110,38 @@ def test_a_pretrained_start_is_not_used_for_another_seed_source_or_recipe(
     run(*drawn_run.command, *changed, "--trainer.max_epochs=1", "--trainer.default_root_dir", f"{tmp_path}/run")
     (made,) = set(drawn_run.runs.glob("pretrained/*")) - before
     assert (made / "landmarker.ckpt").exists()
+
+
+def test_ctrl_c_leaves_the_weights_and_what_to_go_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way back to the start is taken in what is saved of the interrupted step, not in ``last.ckpt``."""
+    step = Stylize.training_step
+
+    def interrupted(self: Stylize, batch: TrainBatch, batch_idx: int) -> None:
+        if self.current_epoch == 1 and batch_idx == 1:
+            raise KeyboardInterrupt
+        step(self, batch, batch_idx)
+
+    config = write_config(tmp_path / "tiny.yaml", TINY)
+    words = ["train", "--setting=da_cariface", "--method=stylize", config, f"--paths.runs={tmp_path}/runs"]
+    words.append("--model.init_args.return_to_start=1.0")
+    with monkeypatch.context() as patched:
+        patched.setattr(Stylize, "training_step", interrupted)
+        with pytest.raises(SystemExit):
+            run(*words)
+    folder = tmp_path / "runs/da_cariface/stylize-slpt/seed0"
+    stopped, last = (checkpoint(folder / f"checkpoints/{name}.ckpt") for name in ("interrupted", "last"))
+    assert (stopped["global_step"], last["global_step"]) == (3, 2)
+    assert all(at_start(stopped))
+    assert not all(at_start(last))
+    run(*words, "--resume")
+    assert metrics(folder)["method"] == "stylize"
+
+
+def at_start(content: dict[str, Any]) -> list[bool]:
+    """Whether each of the landmarker's tensors is what it was at the start."""
+    state = content["state_dict"]
+    names = [name for name in state if name.startswith("start.") and state[name].is_floating_point()]
+    return [torch.equal(state[name], state[f"landmarker.{name.removeprefix('start.')}"]) for name in names]
 
 
 def test_supervised_needs_no_start(tmp_path: Path) -> None:
