@@ -39,7 +39,7 @@ def option_error(message: str, known: Iterable[str], within: str = "") -> UsageE
     if missing := re.match(r"the following arguments are required: (.*)", message):
         names = [f"--{name.strip().removeprefix(within).rstrip('_')}" for name in missing[1].split(",")]
         return UsageError(f"{' and '.join(names)} must be given.")
-    keys = re.findall(r'Parser key "([^"]+)"', message)
+    keys = list(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
     classes = re.findall(r"Problem with given class_path '([^']+)'", message)
     option = "--" + ".init_args.".join(keys)
     if refused := re.search(r"Option '([^']+)' is not accepted", message):
