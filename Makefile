@@ -37,7 +37,7 @@ ARGS ?=
 .PHONY: help setup train evaluate figure curves grid import-weights test lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
-flag = $(if $(filter 1,$($(1))),--$(2))
+flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
 option = $(if $($(1)),--$(2) "$($(1))")
 folders = $(call option,DATA,data) $(call option,SOURCE,source) $(call option,TARGET,target) $(call option,TEST,test)
 
