@@ -59,12 +59,15 @@ class Choices:
         arguments = [f"--config={file}" for file in files]
         arguments += [f"--seed_everything={self.seed}"]
         arguments += [f"--paths.{name}={folder}" for name, folder in folders.items() if folder]
-        # jsonargparse takes a file's name or its content.
-        arguments += [f"--config={layer if isinstance(layer, str) else json.dumps(layer)}" for layer in self.config]
+        arguments += [f"--config={layer}" for layer in self.layers()]
         for option, value in self.overrides.items():
             added = value if isinstance(value, list) and option.endswith("+") else [value]
             arguments += [f"--{option}={one if isinstance(one, str) else json.dumps(one)}" for one in added]
         return arguments
+
+    def layers(self) -> list[str]:
+        """``config`` as ``--config`` takes it: a file's name, or the content of one."""
+        return [layer if isinstance(layer, str) else json.dumps(layer) for layer in self.config]
 
     def _folders(self) -> dict[str, str]:
         own = {"source": self.source, "target": self.target, "test": self.test}

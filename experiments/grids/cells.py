@@ -94,7 +94,7 @@ class Runner:
     def _train_in_a_process(self, cell: Cell, choices: Choices, resume: bool) -> str:
         said = self._beside(cell, "log")
         words = [f"--{name}={value}" for name, value in _named(choices).items() if value]
-        words += ["--config", *_texts(choices), *(f"--{name}={value}" for name, value in choices.overrides.items())]
+        words += ["--config", *choices.layers(), *(f"--{name}={value}" for name, value in choices.overrides.items())]
         command = [sys.executable, "-m", "experiments", "train", *words, *(["--resume"] if resume else [])]
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
         with said.open("w") as output:
@@ -105,7 +105,7 @@ class Runner:
         return f"{cell.name} ended with status {status.returncode}: {last} ({said})"
 
     def _train_here(self, choices: Choices, resume: bool) -> str:
-        self.train(**_named(choices), resume=resume, config=_texts(choices), **choices.overrides)
+        self.train(**_named(choices), resume=resume, config=choices.layers(), **choices.overrides)
         return ""
 
     def _beside(self, cell: Cell, suffix: str) -> Path:
@@ -136,10 +136,6 @@ class Runner:
 def _named(choices: Choices) -> dict[str, Any]:
     names = ("setting", "method", "landmarker", "profile", "data", "source", "target", "test", "seed")
     return {name: getattr(choices, name) for name in names}
-
-
-def _texts(choices: Choices) -> list[str]:
-    return [layer if isinstance(layer, str) else json.dumps(layer) for layer in choices.config]
 
 
 def seconds_per_step(cli: WarpmarkCLI) -> float:
