@@ -25,9 +25,8 @@ class Found(NamedTuple):
     disagreement: Tensor
 
 
-@torch.no_grad()
 def find_landmarks(landmarker: Landmarker, images: Tensor, matrices: Tensor, mirror_average: bool = False) -> Found:
-    """Landmarks of faces in their original images, by a landmarker in evaluation mode (its modes are restored).
+    """Landmarks of faces in their original images, see :func:`estimate`.
 
     Args:
         landmarker: the network.
@@ -35,22 +34,25 @@ def find_landmarks(landmarker: Landmarker, images: Tensor, matrices: Tensor, mir
         matrices: from the original images' pixels to the crops', shape ``(B, 2, 3)``.
         mirror_average: average the estimates on each crop and on its mirror image.
     """
-    with evaluating(landmarker):
-        crop, disagreement = estimate(landmarker, images, mirror_average)
-    # Autocast caches the weights it has cast to bf16; those cast under no_grad would give a training pass no gradient.
-    torch.clear_autocast_cache()
+    crop, disagreement = estimate(landmarker, images, mirror_average)
     return Found(to_image_pixels(crop, matrices, images.shape[-1]), crop, disagreement)
 
 
+@torch.no_grad()
 def estimate(landmarker: Landmarker, images: Tensor, mirror_average: bool = True) -> tuple[Tensor, Tensor]:
     """Landmarks in crop coordinates, ``(B, 68, 2)``, and the disagreement of crop and mirror image, see :class:`Found`.
 
-    The landmarker is used in the mode that it is in.
+    The landmarker is in evaluation mode meanwhile, and nothing of it is left for a training pass: no gradient, no
+    batch-norm statistics.
     """
-    landmarks = landmarker(images).landmarks.float()
-    if not mirror_average:
+    with evaluating(landmarker):
+        landmarks = landmarker(images).landmarks.float()
+        mirror = landmarker(images.flip(-1)).landmarks.float() if mirror_average else None
+    # Autocast caches the weights it has cast to bf16; those cast under no_grad would give a training pass no gradient.
+    torch.clear_autocast_cache()
+    if mirror is None:
         return landmarks, landmarks.new_zeros(len(landmarks))
-    of_mirror = mirror_landmarks(landmarker(images.flip(-1)).landmarks.float(), images.shape[-1])
+    of_mirror = mirror_landmarks(mirror, images.shape[-1])
     mean = (landmarks + of_mirror) / 2
     left, right = OUTER_EYE_CORNERS
     interocular = (mean[:, left] - mean[:, right]).norm(dim=-1).clamp(min=1e-3)

@@ -11,7 +11,7 @@ from datamodules.faces import TrainBatch
 from datamodules.loading import steps_done
 from lightning_modules.augment.strong_view import StrongView
 from lightning_modules.augment.stylization import Stylization
-from lightning_modules.landmarkers.base import Landmarker, evaluating
+from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import estimate
 from lightning_modules.methods.adaptation import weights_of
 from lightning_modules.methods.stylize import Stylize
@@ -88,8 +88,7 @@ class SelfTraining(Stylize):
     def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
         """One step of the student on photos and stylised faces, and one of the teacher after it."""
         assert batch.target is not None, "the setting has a target"
-        with torch.no_grad(), evaluating(self.teacher):
-            seen, disagreement = estimate(self.teacher, batch.target.images)
+        seen, disagreement = estimate(self.teacher, batch.target.images)
         self.train_batch_norm(not self.freeze_batch_norm)
         photos = self.stylized(batch.source, batch.target, seen)
         views, moved = self.view(batch.target.images, seen)

@@ -7,7 +7,7 @@ from torch import Tensor
 from datamodules.faces import FaceBatch, TrainBatch
 from lightning_modules.augment.stylization import Stylization
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.landmarkers.inference import find_landmarks
+from lightning_modules.landmarkers.inference import estimate
 from lightning_modules.methods.adaptation import Adaptation
 
 
@@ -53,5 +53,5 @@ class Stylize(Adaptation):
         if self.stylization is None:
             return photos
         if shapes is None:
-            shapes = find_landmarks(self.landmarker, drawings.images, drawings.matrices).crop
+            shapes, _ = estimate(self.landmarker, drawings.images, mirror_average=False)
         return self.stylization(photos, drawings.images, shapes, self.mean_face)
