@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError
 from omegaconf import OmegaConf
 from torch import nn
 
 from experiments.catalogue import config_files
+from experiments.compose import build
 from experiments.errors import CheckpointError, option_error
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.weights import WeightsError, load_matching, read_tensors
@@ -87,10 +88,7 @@ def build_landmarker(spec: Mapping[str, Any]) -> Landmarker:
     Raises:
         ArgumentError: there is no such class, or it does not take these arguments.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Landmarker, LANDMARKER)
-    built = parser.instantiate_classes(parser.parse_object({LANDMARKER: dict(spec)}))
-    return cast(Landmarker, built[LANDMARKER])
+    return cast(Landmarker, build(Landmarker, spec, LANDMARKER))
 
 
 def shipped_spec(name: str, profile: str) -> dict[str, Any]:

@@ -1,12 +1,30 @@
-"""From the names of choices to the Lightning CLI's configuration."""
+"""From the names of choices to the Lightning CLI's configuration, and from a part of it to an object."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jsonargparse import ArgumentParser
+
 from experiments.catalogue import CONFIGS, config_files
 from experiments.errors import UsageError
+
+
+def build(kind: type, spec: Mapping[str, Any], name: str) -> Any:
+    """An object of a kind from its ``class_path`` and ``init_args``.
+
+    Args:
+        kind: the class, or one that it derives from.
+        spec: of the object.
+        name: what it is called in messages.
+
+    Raises:
+        ArgumentError: there is no such class, or it does not take these arguments.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(kind, name)
+    return parser.instantiate_classes(parser.parse_object({name: dict(spec)}))[name]
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,18 @@
 """Artifacts: made by the first run that needs them, under a lock, and kept under a key of all they depend on."""
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, cast
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from filelock import FileLock, Timeout
-from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -21,6 +20,7 @@ from lightning.pytorch.strategies import ParallelStrategy, Strategy
 
 from callbacks.exact_resume import AtomicCheckpointIO, ExactResume
 from callbacks.progress import PhaseProgressBar
+from experiments.compose import build
 from experiments.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,8 @@ class RunContext:
         names = [name for name in _SHARED_TRAINER_OPTIONS if name in self.trainer_options]
         shared: dict[str, Any] = {name: self.trainer_options[name] for name in names}
         if isinstance(shared.get("strategy"), Mapping):
-            shared["strategy"] = _new_strategy(shared["strategy"])
+            # The run's own belongs to its trainer and cannot be given to another.
+            shared["strategy"] = build(Strategy, shared["strategy"], "strategy")
         without_bar = shared.get("enable_progress_bar") is False
         last = ModelCheckpoint(
             folder, filename=Path(_UNFINISHED).stem, enable_version_counter=False, save_on_train_epoch_end=True
@@ -98,13 +99,6 @@ class RunContext:
         unfinished = Path(trainer.default_root_dir) / _UNFINISHED
         started = unfinished if unfinished.exists() else None
         trainer.fit(module, datamodule=data, ckpt_path=started, weights_only=True)
-
-
-def _new_strategy(spec: Mapping[str, Any]) -> Strategy:
-    """A strategy of a configuration: one that belongs to a trainer cannot be given to another."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Strategy, "strategy")
-    return cast(Strategy, parser.instantiate_classes(parser.parse_object({"strategy": dict(spec)})).strategy)
 
 
 class Recipe(ABC):
@@ -157,38 +151,38 @@ def key_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _decided(path: Path, what: str, strategy: Strategy) -> Iterator[Decision]:
     """What all processes are to do about an artifact; the first one holds its lock meanwhile."""
     together = _are_together(strategy)
     if not strategy.is_global_zero:
         yield _heard(strategy) if together else _existing(path)
         return
+    tell: Callable[[Decision], object] = strategy.broadcast if together else lambda decision: None
     lock = FileLock(path.with_name("lock"))
     try:
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
+        if not _acquired(lock, 0):
             log.info("waiting for another run, which is making the same %s in %s", what, path.parent)
-            while not lock.is_locked:
-                if together:
-                    # The others wait with this one, and not longer than a process group waits for a message.
-                    strategy.broadcast("wait")
-                try:
-                    lock.acquire(timeout=_POLL_SECONDS)
-                except Timeout:
-                    continue
+            # The others wait with this process; none longer at a time than a process group waits for a message.
+            tell("wait")
+            while not _acquired(lock, _POLL_SECONDS):
+                tell("wait")
     except BaseException:
-        if together:
-            strategy.broadcast("failed")
+        tell("failed")
         raise
     try:
         decision = _existing(path)
-        if together:
-            strategy.broadcast(decision)
+        tell(decision)
         yield decision
     finally:
         lock.release()
+
+
+def _acquired(lock: FileLock, seconds: float) -> bool:
+    """Try for so long to get a lock; whether it is held now."""
+    with contextlib.suppress(Timeout):
+        lock.acquire(timeout=seconds)
+    return lock.is_locked
 
 
 def _existing(path: Path) -> Decision:

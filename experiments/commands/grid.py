@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.bench.cost import LandmarkerCost, landmarker_costs
@@ -63,7 +64,7 @@ def grid(
     """
     chosen = read_grid(name)
     if minutes:
-        chosen = Grid(**{**vars(chosen), "budget": {"minutes": minutes}})
+        chosen = replace(chosen, budget={"minutes": minutes})
     folders = {"data": data, "source": source, "target": target, "test": test}
     place = Path(out or f"runs/grids/{chosen.name}")
     runner = Runner(chosen, folders, place, train, threads, isolated)

@@ -1,6 +1,5 @@
 """What the cells of a grid left, and the grid's table of it."""
 
-import csv
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from callbacks.nme_table import read_rows
 from experiments.bench.cost import LandmarkerCost
 from experiments.errors import UsageError
 from experiments.grids.grid import Cell, Grid
@@ -80,10 +80,7 @@ def _logged(grid: Grid, folder: Path) -> dict[str, float]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_rows(path) if path.exists() else []
 
 
 def grid_table(grid: Grid, results: Sequence[Result], costs: Mapping[str, LandmarkerCost] | None = None) -> Table:
