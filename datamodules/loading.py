@@ -9,7 +9,7 @@ import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.faces import FaceBatch, FaceSample, FaceSet, TrainBatch, collate
+from datamodules.faces import Face, FaceBatch, FaceSample, FaceSet, TrainBatch, collate
 from datamodules.transforms import FaceTransform
 
 Draw = tuple[int, int]
@@ -167,6 +167,20 @@ def evaluation_loader(
         sampler=range(rank, len(faces), world_size),
         num_workers=num_workers,
         collate_fn=collate,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def face_loader(
+    faces: FaceSet, batch_size: int, num_workers: int = 0, rank: int = 0, world_size: int = 1
+) -> DataLoader[list[Face]]:
+    """A loader of lists of uncropped faces, in the order and shares of :func:`evaluation_loader`."""
+    return DataLoader(
+        cast(Dataset[Any], faces),
+        batch_size=batch_size,
+        sampler=range(rank, len(faces), world_size),
+        num_workers=num_workers,
+        collate_fn=list,
         generator=torch.Generator().manual_seed(0),
     )
 

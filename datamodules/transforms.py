@@ -1,6 +1,7 @@
 """Face to sample: the square crop, and its augmentation by albumentations, applied to pixels and landmarks alike."""
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import albumentations as A
 import cv2
@@ -48,6 +49,68 @@ class Augmentation:
     blur: float = 0.2
 
 
+StartBox = Literal["annotated", "given", "whole"]
+"""Where the first crop of a face comes from: its annotated landmarks, its given box, or the whole image."""
+
+
+class Square(NamedTuple):
+    """The square region of an image that a crop shows: its centre and its side, in image pixels."""
+
+    x: float
+    y: float
+    side: float
+
+    def matrix(self, size: int) -> Matrix:
+        """The affine map ``(2, 3)`` from image pixels to the pixels of the crop of ``size``."""
+        scale = size / self.side
+        return np.array([[scale, 0, size / 2 - scale * self.x], [0, scale, size / 2 - scale * self.y]])
+
+    def scaled(self, factor: float) -> "Square":
+        """The square ``factor`` times as large, about the same centre."""
+        return self._replace(side=self.side * factor)
+
+    def change_to(self, other: "Square") -> float:
+        """How far another square is from this one: the largest change of x, y and side, as a share of this side."""
+        return max(abs(mine - theirs) for mine, theirs in zip(self, other, strict=True)) / self.side
+
+    @classmethod
+    def around(cls, box: npt.NDArray[np.floating]) -> "Square":
+        """The crop of a box ``(x0, y0, x1, y1)``: centred on it, side 1.2 × its longer side."""
+        x, y = (box[:2] + box[2:]) / 2
+        return cls(float(x), float(y), CROP_FACTOR * float((box[2:] - box[:2]).max()))
+
+    @classmethod
+    def of_image(cls, image: ByteArray) -> "Square":
+        """The whole image (H, W, 3); its side is the longer of the image's two."""
+        height, width = image.shape[:2]
+        return cls((width - 1) / 2, (height - 1) / 2, float(max(width, height)))
+
+
+def crop_square(face: Face, start: StartBox | None = None) -> Square:
+    """The square that a face is first cropped to.
+
+    Args:
+        face: the face.
+        start: ``annotated``: around the landmarks' box; ``given``: around the given or detected box, or the whole image
+            where there is none; ``whole``: the whole image. If None, the first of these that the face has.
+
+    Raises:
+        DataError: the box is empty; or it is to be that of the landmarks and the face has none.
+    """
+    if start == "annotated" and face.landmarks is None:
+        raise DataError(
+            f"{face.path}: found no landmarks; expected them, for the annotated box. Add them, or choose "
+            "the given box or the whole image to start from."
+        )
+    annotated = face.landmarks is not None and start in ("annotated", None)
+    box = landmark_box(face.landmarks) if annotated and face.landmarks is not None else face.box
+    if box is None or start == "whole":
+        return Square.of_image(face.image)
+    if not (box[2:] - box[:2]).max() > 0:
+        raise DataError(f"{face.path}: the face box {box} is empty. Expected x0 < x1 and y0 < y1, in pixels.")
+    return Square.around(box)
+
+
 def crop_matrix(face: Face, size: int) -> Matrix:
     """The affine map ``(2, 3)`` from image pixels to the pixels of the square crop of ``size``.
 
@@ -57,27 +120,12 @@ def crop_matrix(face: Face, size: int) -> Matrix:
     Raises:
         DataError: the box is empty.
     """
-    box = landmark_box(face.landmarks) if face.landmarks is not None else face.box
-    if box is None:
-        height, width = face.image.shape[:2]
-        return _square_matrix(np.array([width - 1, height - 1]) / 2, float(max(width, height)), size)
-    if not (box[2:] - box[:2]).max() > 0:
-        raise DataError(f"{face.path}: the face box {box} is empty. Expected x0 < x1 and y0 < y1, in pixels.")
-    return _box_matrix(box, size)
+    return crop_square(face).matrix(size)
 
 
 def crop_shape(landmarks: FloatArray) -> FloatArray:
     """Landmarks in image pixels, ``(68, 2)``, to the crop coordinates of the plain crop around them."""
-    return apply_matrix(_box_matrix(landmark_box(landmarks), 1), landmarks).astype(np.float32)
-
-
-def _box_matrix(box: FloatArray, size: int) -> Matrix:
-    return _square_matrix((box[:2] + box[2:]) / 2, CROP_FACTOR * float((box[2:] - box[:2]).max()), size)
-
-
-def _square_matrix(centre: npt.NDArray[np.floating], side: float, size: int) -> Matrix:
-    scale = size / side
-    return np.array([[scale, 0, size / 2 - scale * centre[0]], [0, scale, size / 2 - scale * centre[1]]])
+    return apply_matrix(Square.around(landmark_box(landmarks)).matrix(1), landmarks).astype(np.float32)
 
 
 def apply_matrix(matrix: Matrix, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -1,15 +1,21 @@
-"""A landmarker's scores on labelled faces, in total and per face."""
+"""A landmarker's scores on labelled faces, in total and per face, under a crop protocol."""
 
+import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, get_args
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from datamodules.loading import TestSet, evaluation_loader
-from lightning_modules.coordinates import to_image_pixels
+from datamodules.faces import Face, FloatArray
+from datamodules.ibug68 import OUTER_EYE_CORNERS
+from datamodules.loading import TestSet, face_loader
+from datamodules.transforms import CROP_FACTOR, Square, StartBox, crop_square
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.landmarkers.inference import find_landmarks
+from lightning_modules.landmarkers.inference import FoundInImages, Inference, find_in_images
 from lightning_modules.methods.base import SetErrors
 from lightning_modules.metrics import face_nme
 
@@ -17,13 +23,88 @@ SubsetScores = dict[str, dict[str, float]]
 """By subset, ``nme``, ``fr@8``, ``auc@8`` in % and ``n``."""
 
 
+@dataclass(frozen=True)
+class Protocol:
+    """The crop protocol: the box that each face is first cropped to, and how landmarks are found from there.
+
+    Args:
+        box: where the first crop comes from, see :func:`datamodules.transforms.crop_square`.
+        loosen: how many times too large it is made, about its centre: what a detector's box may be.
+        shift: how far it is then shifted, as a share of the box's longer side (as loosened), in a direction drawn for
+            each face.
+        seed: of those directions; that of face i depends on (seed, i) alone.
+        inference: how landmarks are found.
+
+    Raises:
+        ValueError: a choice is out of its range; the message begins with its name.
+    """
+
+    box: StartBox = "annotated"
+    loosen: float = 1.0
+    shift: float = 0.0
+    seed: int = 0
+    inference: Inference = field(default_factory=Inference)
+
+    def __post_init__(self) -> None:
+        if self.box not in get_args(StartBox):
+            raise ValueError(f"box: found {self.box!r}, expected one of {', '.join(get_args(StartBox))}.")
+        if not 0.25 <= self.loosen <= 4:
+            raise ValueError(f"loosen: found {self.loosen:g}, expected a factor from 0.25 to 4.")
+        if not 0 <= self.shift < 1:
+            raise ValueError(f"shift: found {self.shift:g}, expected a share of the box's side, from 0 to below 1.")
+        if self.seed < 0:
+            raise ValueError(f"seed: found {self.seed}, expected 0 or more.")
+        if self.box != "annotated" and (self.loosen, self.shift) != (1, 0):
+            found = f"loosen={self.loosen:g} and shift={self.shift:g} with box={self.box}"
+            raise ValueError(f"box: found {found}, expected box=annotated: only the annotated box is made loose.")
+
+    def __str__(self) -> str:
+        """In words, e.g. ``annotated box 1.3× too large and shifted by 0.1, cropped again twice``."""
+        box = "whole image" if self.box == "whole" else f"{self.box} box"
+        loose = [f"{self.loosen:g}× too large"] if self.loosen != 1 else []
+        loose += [f"shifted by {self.shift:g}"] if self.shift else []
+        return f"{' '.join([box, ' and '.join(loose)]).strip()}, {self.inference}"
+
+    def square(self, face: Face, index: int) -> Square:
+        """The first crop of face ``index``.
+
+        Raises:
+            DataError: see :func:`datamodules.transforms.crop_square`.
+        """
+        square = crop_square(face, self.box)
+        angle = np.random.default_rng([self.seed, index]).uniform(0, 2 * math.pi)
+        reach = self.shift * self.loosen * square.side / CROP_FACTOR
+        return Square(square.x + reach * math.cos(angle), square.y + reach * math.sin(angle), square.side * self.loosen)
+
+
+class FaceScore(NamedTuple):
+    """One face's score.
+
+    Attributes:
+        path: its image.
+        nme: in %.
+        uncertainty: mean over the landmarks, in % of the annotated inter-ocular distance; NaN where there is none.
+        crops: how often it was cropped.
+    """
+
+    path: str
+    nme: float
+    uncertainty: float
+    crops: int
+
+
 @dataclass
 class Scores:
-    """Scores of each subset, mean NME over all faces, and (path, NME) of each face; all in %."""
+    """Scores of each subset, mean NME over all faces, and those of each face; in %.
+
+    Attributes:
+        seconds: the time that cropping and the landmarker took, without decoding the images.
+    """
 
     subsets: SubsetScores
     average_nme: float
-    per_face: list[tuple[str, float]]
+    per_face: list[FaceScore]
+    seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """The scores in the form of ``metrics.json``."""
@@ -42,6 +123,7 @@ def score(
     batch_size: int = 32,
     num_workers: int = 0,
     device: torch.device | str = "cpu",
+    protocol: Protocol = Protocol(),
 ) -> Scores:
     """Score a landmarker on test sets, in the original images' pixels.
 
@@ -51,20 +133,45 @@ def score(
         batch_size: faces at a time.
         num_workers: loader processes.
         device: where to compute.
+        protocol: the first crop, and how landmarks are found from there.
+
+    Raises:
+        DataError: a face's box is empty.
     """
-    landmarker, size = landmarker.to(device), landmarker.image_size
+    landmarker = landmarker.to(device)
     subsets: SubsetScores = {}
-    per_face: list[tuple[str, float]] = []
+    per_face: list[FaceScore] = []
+    seconds = 0.0
     for test in tests:
         # By this process alone: of a distributed run the others may not be here, or not yet be there.
         errors = SetErrors(test.subsets, sync=False).to(device)
-        for batch in evaluation_loader(test.faces, size, batch_size, num_workers):
-            batch = batch.to(device)
-            assert batch.landmarks is not None, "test sets are labelled"
-            predicted = find_landmarks(landmarker, batch.images, batch.matrices).pixels
-            target = to_image_pixels(batch.landmarks, batch.matrices, size)
-            errors.update(predicted, target, batch.indices)
-            per_face += zip(batch.paths, face_nme(predicted, target).tolist(), strict=True)
+        first = 0
+        for faces in face_loader(test.faces, batch_size, num_workers):
+            squares = [protocol.square(face, index) for index, face in enumerate(faces, first)]
+            start = time.perf_counter()
+            found = find_in_images(landmarker, [face.image for face in faces], squares, protocol.inference)
+            seconds += time.perf_counter() - start
+            truth = torch.from_numpy(np.stack([_labels(face) for face in faces])).to(found.pixels)
+            errors.update(found.pixels, truth, torch.arange(first, first + len(faces)))
+            per_face += _face_scores(faces, found, truth)
+            first += len(faces)
         subsets |= {name: {k: float(v) for k, v in values.items()} for name, values in errors.compute().items()}
-    average = sum(nme for _, nme in per_face) / len(per_face) if per_face else float("nan")
-    return Scores(subsets, average, per_face)
+    average = sum(face.nme for face in per_face) / len(per_face) if per_face else float("nan")
+    return Scores(subsets, average, per_face, seconds)
+
+
+def _labels(face: Face) -> FloatArray:
+    assert face.landmarks is not None, "test sets are labelled"
+    return face.landmarks
+
+
+def _face_scores(faces: Sequence[Face], found: FoundInImages, truth: Tensor) -> list[FaceScore]:
+    # The error's own units: twice the uncertainty is as bad as twice the error.
+    left, right = OUTER_EYE_CORNERS
+    interocular = (truth[:, left] - truth[:, right]).norm(dim=-1)
+    spread = 100 * found.uncertainty.mean(-1) / interocular
+    figures = zip(
+        *(face_nme(found.pixels, truth).tolist(), spread.tolist(), found.crops.tolist()),
+        strict=True,
+    )
+    return [FaceScore(face.path, *values) for face, values in zip(faces, figures, strict=True)]

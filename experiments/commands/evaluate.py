@@ -1,25 +1,49 @@
-"""A checkpoint's scores on labelled faces."""
+"""A checkpoint's scores on labelled faces, under a crop protocol."""
 
 import csv
 import json
 import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 import torch
 
-from callbacks.nme_table import print_scores
+from callbacks.nme_table import ProtocolScores, print_protocols, print_scores
 from datamodules.datasets import FolderDataModule
-from datamodules.faces import DataError
+from datamodules.faces import DataError, FaceSet
 from datamodules.loading import TestSet
+from datamodules.transforms import StartBox
 from experiments.checkpoints import load_landmarker
+from experiments.errors import UsageError
 from experiments.run_folder import output_file
-from experiments.scoring import score
+from experiments.scoring import Protocol, Scores, score
+from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.inference import Inference
 
 log = logging.getLogger(__name__)
 
+LOOSE: Final = (1.3, 0.1)
+"""How many times too large and how far shifted the loose box of ``--protocols`` is, where the options do not say."""
 
-def evaluate(ckpt: str, test: str, out: str = "metrics.json", on_error: Literal["raise", "skip"] = "raise") -> Path:
+
+def evaluate(
+    ckpt: str,
+    test: str,
+    out: str = "metrics.json",
+    on_error: Literal["raise", "skip"] = "raise",
+    box: StartBox = "annotated",
+    loosen: float = 1.0,
+    shift: float = 0.0,
+    recrop: int = 0,
+    mirror: bool = False,
+    scales: tuple[float, ...] = (1.0,),
+    tolerance: float = Inference.tolerance,
+    seed: int = 0,
+    protocols: bool = False,
+) -> Path:
     """Score a checkpoint on a labelled folder, in total and per face.
 
     Args:
@@ -27,6 +51,16 @@ def evaluate(ckpt: str, test: str, out: str = "metrics.json", on_error: Literal[
         test: folder of labelled faces, in either layout
         out: where to write NME, FR@8 and AUC@8; each face's NME goes beside it, as .faces.csv
         on_error: what an unreadable image does
+        box: first crop: the annotated landmarks' box, the given one (boxes.csv; else the whole image), or the whole
+            image
+        loosen: make the annotated box so many times too large, as a detector's may be
+        shift: and shift it by such a share of its side, each face's in a direction of its own
+        recrop: crop again to the landmarks found, at most so often
+        mirror: average the estimates on each crop and its mirror image
+        scales: average the estimates on crops so many times as large, e.g. 0.95 1.05
+        tolerance: change of a crop, as a share of its side, up to which it is not cropped again
+        seed: of the directions of shift
+        protocols: also print annotated and loose box side by side, the latter cropped again up to three times
 
     Returns:
         The file of the scores.
@@ -34,24 +68,90 @@ def evaluate(ckpt: str, test: str, out: str = "metrics.json", on_error: Literal[
     Raises:
         CheckpointError: the checkpoint cannot be used.
         DataError: bad input files, or no labelled face.
-        UsageError: the output cannot be written.
+        UsageError: an option is out of its range, or the output cannot be written.
     """
+    protocol = _protocol(box, loosen, shift, seed, recrop, mirror, scales, tolerance)
     path = output_file(out)
     landmarker = load_landmarker(ckpt)
-    faces = FolderDataModule(test, name="own", on_error=on_error).test_faces()
-    if len(faces) == 0:
-        raise DataError(
-            f"{test}: no labelled test face. Expected NAME.pts beside NAME.jpg, or landmarks/NAME.jpg.npy "
-            "(68×2, zero-based pixels)."
-        )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    scores = score(landmarker, [TestSet(faces, faces.subsets())], device=device)
-    path.write_text(json.dumps({"checkpoint": ckpt, "folder": test, **scores.as_dict()}, indent=2) + "\n")
+    faces = _faces(test, on_error, protocol)
+    scores = _score(landmarker, faces, protocol)
+    said = {"protocol": str(protocol), "options": asdict(protocol)}
+    found: dict[str, Any] = {"checkpoint": ckpt, "folder": test, **said, **scores.as_dict()}
+    print_scores(scores.subsets, scores.average_nme, f"{ckpt} on {test}: {protocol}")
+    if protocols:
+        found["protocols"] = _compare(landmarker, faces, protocol)
+    path.write_text(json.dumps(found, indent=2) + "\n")
     per_face = path.with_suffix(".faces.csv")
-    with per_face.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("path", "nme"))
-        writer.writerows((name, f"{nme:.6f}") for name, nme in scores.per_face)
-    print_scores(scores.subsets, scores.average_nme, f"{ckpt} on {test}")
+    _write_faces(per_face, scores)
     log.info("wrote %s and %s", path, per_face)
     return path
+
+
+def _protocol(
+    box: StartBox,
+    loosen: float,
+    shift: float,
+    seed: int,
+    recrop: int,
+    mirror: bool,
+    scales: Sequence[float],
+    tolerance: float,
+) -> Protocol:
+    try:
+        return Protocol(box, loosen, shift, seed, Inference(recrop, mirror, tuple(scales), tolerance))
+    except ValueError as error:  # its message begins with the option's name
+        raise UsageError(f"--{error}") from error
+
+
+def _faces(folder: str, on_error: Literal["raise", "skip"], protocol: Protocol) -> FaceSet:
+    faces = FolderDataModule(folder, name="own", on_error=on_error).test_faces()
+    if len(faces) == 0:
+        raise DataError(
+            f"{folder}: no labelled test face. Expected NAME.pts beside NAME.jpg, or landmarks/NAME.jpg.npy "
+            "(68×2, zero-based pixels)."
+        )
+    lacking = sum(entry.box is None for entry in faces.entries)
+    if protocol.box == "given" and lacking == len(faces):
+        raise DataError(
+            f"{folder}: found no box for any of {len(faces)} faces, and --box=given; expected boxes.csv with the "
+            "header name,x0,y0,x1,y1. Add it, or give --box=whole."
+        )
+    if protocol.box == "given" and lacking:
+        log.warning("%s: %d of %d faces have no box: the whole image is taken", folder, lacking, len(faces))
+    return faces
+
+
+def _score(landmarker: Landmarker, faces: FaceSet, protocol: Protocol) -> Scores:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return score(landmarker, [TestSet(faces, faces.subsets())], device=device, protocol=protocol)
+
+
+def _compare(landmarker: Landmarker, faces: FaceSet, protocol: Protocol) -> list[dict[str, Any]]:
+    """Score and print the annotated box, and a loose one cropped again 0 to 3 times; all else as in ``protocol``."""
+    once = replace(protocol.inference, recrop=0)
+    tight = replace(protocol, box="annotated", loosen=1.0, shift=0.0, inference=once)
+    given = (protocol.loosen, protocol.shift)
+    loosen, shift = LOOSE if given == (1.0, 0.0) else given
+    loose = [replace(tight, loosen=loosen, shift=shift, inference=replace(once, recrop=recrop)) for recrop in range(4)]
+    results = [(row, _score(landmarker, faces, row)) for row in (tight, *loose)]
+    first = results[0][1].average_nme
+    table = [
+        ProtocolScores(str(row), *_figures(scores), 100 * (scores.average_nme / first - 1)) for row, scores in results
+    ]
+    print_protocols(table)
+    return [asdict(row) for row in table]
+
+
+def _figures(scores: Scores) -> tuple[float, float, float]:
+    """Mean NME in %, crops per face, and milliseconds per face."""
+    count = len(scores.per_face)
+    return scores.average_nme, sum(face.crops for face in scores.per_face) / count, 1000 * scores.seconds / count
+
+
+def _write_faces(path: Path, scores: Scores) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "nme", "uncertainty", "crops"))
+        for face in scores.per_face:
+            uncertainty = "" if math.isnan(face.uncertainty) else f"{face.uncertainty:.6f}"
+            writer.writerow((face.path, f"{face.nme:.6f}", uncertainty, face.crops))
