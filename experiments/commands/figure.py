@@ -18,12 +18,12 @@ from callbacks.field_drawing import draw_deformed_grid, draw_displacement, shade
 from datamodules.faces import DataError, Face, collate
 from datamodules.files import read_face
 from datamodules.formats import bad_file
-from datamodules.transforms import FaceTransform
+from datamodules.transforms import FaceTransform, crop_square
 from experiments.checkpoints import load_landmarker
 from experiments.errors import UsageError
 from experiments.run_folder import output_file
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.landmarkers.inference import find_landmarks
+from lightning_modules.landmarkers.inference import find_in_images
 from lightning_modules.warping import (
     Canny,
     ImageGradient,
@@ -168,8 +168,7 @@ def _check(order: int, smoothing: float, coarse: int | None, gradient: str, size
 
 def _predicted(face: Face, landmarker: Landmarker) -> Face:
     """The face with landmarks found in the crop that training and ``evaluate`` take of it."""
-    sample = FaceTransform(landmarker.image_size)(face)
-    pixels = find_landmarks(landmarker, sample.image[None], sample.matrix[None]).pixels[0]
+    pixels = find_in_images(landmarker, [face.image], [crop_square(face)]).pixels[0]
     if not bool(pixels.isfinite().all()):
         raise DataError(
             f"{face.path}: the checkpoint's landmarker found landmarks that are not finite; expected 68 points. "

@@ -18,7 +18,7 @@ from lightning_modules.coordinates import mirrored, to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.landmarkers.recropping import recropped
 
-_NEAR = 0.1
+_NEAR = 0.05
 """Change of a crop from the last one, as a share of its side, up to which estimates in it are averaged with the last.
 
 A starting crop that was loose is farther away."""
@@ -42,7 +42,7 @@ class Inference:
     recrop: int = 0
     mirror: bool = False
     scales: tuple[float, ...] = (1.0,)
-    tolerance: float = 0.02
+    tolerance: float = 0.01
 
     def __post_init__(self) -> None:
         if self.recrop < 0:
@@ -69,8 +69,8 @@ class Found:
 
     Attributes:
         pixels: landmarks in the original images' pixels, the mean of all estimates, shape ``(B, 68, 2)``, float64.
-        disagreement: mean distance between two estimates (on crop and mirror image, or of different scales), over the
-            inter-ocular distance, shape ``(B,)``; 0 where there is only one estimate.
+        disagreement: mean distance between two estimates (on crop and mirror image, on crops of other scales or
+            rounds), over the inter-ocular distance, shape ``(B,)``; 0 where there is only one estimate.
         uncertainty: standard deviation of each landmark along an axis, in the original images' pixels, shape
             ``(B, 68)``: the landmarker's own and the estimates' spread, variances added. NaN where the landmarker has
             none and there is one estimate.
@@ -233,7 +233,7 @@ def _averaged(views: Tensor, own: Tensor | None) -> Found:
         variance = variance + views.var(0).mean(-1)
     elif own is None:
         variance = torch.full_like(variance, torch.nan)
-    return Found(mean, _disagreement(views, mean), variance.sqrt())
+    return Found(mean, _disagreement(views, mean).float(), variance.sqrt())
 
 
 def _disagreement(views: Tensor, mean: Tensor) -> Tensor:

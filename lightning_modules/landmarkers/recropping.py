@@ -15,10 +15,11 @@ _REACH: Final = 0.5
 """Largest shift of a crop's centre in x and in y from one round to the next, as a share of its side."""
 _SMALLEST: Final = 8.0
 """Side of the smallest crop that is cropped to again, in image pixels."""
-_TRUST: Final = ((1.5, 0.06), (4.0, 0.06))
-"""How far from a fitted mean face a landmark counts in the first round and in later ones, over the median distance.
+_TRUST: Final = (0.08, 0.15)
+"""How far from the fitted face a landmark counts, in the first round and in later ones, as a share of its side.
 
-In a loose crop, single landmarks of weak landmarkers lie in the background and would keep the box large.
+In a loose crop, single landmarks of weak landmarkers lie in the background and would keep the box large; in a good one,
+the landmarks of a caricature are far from a mean face and right.
 """
 _ITERATIONS: Final = 6
 
@@ -39,7 +40,7 @@ def recropped(square: Square, landmarks: Points, image: ByteArray, turn: int = 0
     """
     if not np.isfinite(landmarks).all():
         return square
-    points = plausible(landmarks, *_TRUST[min(turn, len(_TRUST) - 1)])
+    points = plausible(landmarks, _TRUST[min(turn, len(_TRUST) - 1)])
     wanted = Square.around(np.concatenate([points.min(0), points.max(0)]))
     height, width = image.shape[:2]
     side = _within(wanted.side, square.side / _GROWTH, square.side * _GROWTH)
@@ -48,7 +49,7 @@ def recropped(square: Square, landmarks: Points, image: ByteArray, turn: int = 0
     return Square(_within(x, 0, width - 1), _within(y, 0, height - 1), _within(side, _SMALLEST, 2 * max(height, width)))
 
 
-def plausible(landmarks: Points, trust: float, reach: float) -> Points:
+def plausible(landmarks: Points, trust: float) -> Points:
     """Landmarks with those that fly off drawn in, towards a mean face fitted to the others.
 
     The fit is a similarity by iteratively reweighted least squares (weights of Geman and McClure), so that what most
@@ -56,7 +57,7 @@ def plausible(landmarks: Points, trust: float, reach: float) -> Points:
 
     Args:
         landmarks: shape ``(68, 2)``.
-        trust: how far from the fit a landmark may lie, over the median distance from it.
+        trust: how far from its place on the fitted face a landmark may lie, as a share of that face's longer side.
 
     Returns:
         Shape ``(68, 2)``: each landmark that is farther from its place on the fitted face is drawn in to that distance.
@@ -70,8 +71,7 @@ def plausible(landmarks: Points, trust: float, reach: float) -> Points:
         typical = max(float(np.median(apart)), 1e-9 * float(np.abs(fitted).max()), 1e-12)
         weights = 1 / (1 + (apart / (2 * typical)) ** 2) ** 2
     side = max(np.ptp(fitted.real), np.ptp(fitted.imag))
-    farthest = trust * typical + reach * side
-    drawn = fitted + (points - fitted) * np.minimum(1, farthest / np.maximum(apart, 1e-12))
+    drawn = fitted + (points - fitted) * np.minimum(1, trust * side / np.maximum(apart, 1e-12))
     return np.stack([drawn.real, drawn.imag], axis=1)
 
 

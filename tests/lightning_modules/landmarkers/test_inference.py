@@ -168,7 +168,7 @@ class TestAverages:
         both = find_in_images(landmarker, image, square, Inference(scales=(0.5, 1.0)))
         torch.testing.assert_close(both.pixels, (one + two) / 2)
         apart = (one - two).norm(dim=-1).mean() / (both.pixels[0, 36] - both.pixels[0, 45]).norm()
-        torch.testing.assert_close(both.disagreement, apart[None])
+        torch.testing.assert_close(both.disagreement, apart[None].float())
 
 
 class TestCroppingAgain:
@@ -185,11 +185,11 @@ class TestCroppingAgain:
         assert errors[-1] < 0.3
 
     def test_averages_rounds_but_not_the_loose_crop(self) -> None:
-        steps = [find_in_images(Reading(0.4), [ramp()], [LOOSE], Inference(n, tolerance=0)) for n in range(3)]
-        alone = [find_in_images(Reading(0.4), [ramp()], each.squares).pixels for each in steps]
+        steps = [find_in_images(Reading(0.15), [ramp()], [LOOSE], Inference(n, tolerance=0)) for n in range(3)]
+        alone = [find_in_images(Reading(0.15), [ramp()], each.squares).pixels for each in steps]
         torch.testing.assert_close(steps[0].pixels, alone[0])
         torch.testing.assert_close(steps[1].pixels, alone[1])
-        assert steps[1].squares[0].change_to(steps[2].squares[0]) < 0.1
+        assert steps[1].squares[0].change_to(steps[2].squares[0]) < 0.05
         torch.testing.assert_close(steps[2].pixels, (alone[1] + alone[2]) / 2)
         assert steps[1].uncertainty.isnan().all()
         assert (steps[2].uncertainty > 0).all()
@@ -275,7 +275,7 @@ def test_a_point_that_flies_off_hardly_moves_the_square(index: int) -> None:
     landmarks = SHAPE.clone()
     landmarks[index] += torch.tensor([0.3, -0.5])
     square = find_in_images(Broken(landmarks), [ramp()], [TIGHT], Inference(1, tolerance=0)).squares[0]
-    assert TIGHT.change_to(square) < 0.06
+    assert TIGHT.change_to(square) < 0.1, "its own box would be 0.3 to 0.6 away"
 
 
 class TestChoices:
