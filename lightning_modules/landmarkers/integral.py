@@ -3,7 +3,8 @@
 It combines heatmaps trained towards Gaussians, since local evidence holds up better on drawings than regression from
 the whole face (README, landmarkers on real faces); integral regression (Sun, Xiao, Wei, Liang, Wei: "Integral Human
 Pose Regression", ECCV 2018), which reads coarse and thus cheap heatmaps exactly; and a spread of each landmark, fitted
-by likelihood (Kumar, Marks, Mou et al.: "LUVLi Face Alignment", CVPR 2020).
+by likelihood (Kumar, Marks, Mou et al.: "LUVLi Face Alignment", CVPR 2020). A second stage may correct the landmarks
+together, see :mod:`lightning_modules.landmarkers.shape_stage`.
 """
 
 import math
@@ -21,6 +22,7 @@ from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
 from lightning_modules.landmarkers.base import LandmarkerOutput, full_precision
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, local_softmax
 from lightning_modules.landmarkers.losses import interocular_loss, weighted_mean
+from lightning_modules.landmarkers.shape_stage import ShapeStage
 from lightning_modules.weights import load_state, read_state
 
 _SMALLEST_SCALE = 1e-4
@@ -51,6 +53,7 @@ class Integral(BackboneLandmarker):
         radius: how far around the highest cell it looks, in cells.
         landmark_weight: of the landmarks' own error (inter-ocular-normalised L2) beside the heatmaps'.
         uncertainty_weight: of the spreads' negative log-likelihood, whose gradient does not reach the landmarks.
+        shape_rounds: corrections of all landmarks together by a :class:`ShapeStage`; 0 for none.
         channels_last: run in that memory format, which is quicker for most backbones on CPUs and tensor cores.
 
     Raises:
@@ -73,6 +76,7 @@ class Integral(BackboneLandmarker):
         radius: float = 2,
         landmark_weight: float = 2.0,
         uncertainty_weight: float = 0.01,
+        shape_rounds: int = 0,
         channels_last: bool = True,
     ) -> None:
         trunk = features_between(backbone, image_size, stride, coarsest, False if weights else pretrained)
@@ -85,6 +89,7 @@ class Integral(BackboneLandmarker):
         self.mix = nn.Sequential(nn.Conv2d(feature_dim, feature_dim, 1), nn.BatchNorm2d(feature_dim), nn.ReLU())
         self.heatmaps = nn.Conv2d(feature_dim, NUM_LANDMARKS, 1)
         self.spreads = nn.Conv2d(feature_dim, NUM_LANDMARKS, 1)
+        self.shape_stage = ShapeStage(feature_dim, shape_rounds) if shape_rounds else None
         # Heatmaps start flat: nearly all of a target is 0.
         nn.init.normal_(self.heatmaps.weight, std=0.001)
         nn.init.constant_(self.heatmaps.bias, 0.0)  # type: ignore[arg-type]  # it has one
@@ -97,7 +102,8 @@ class Integral(BackboneLandmarker):
         """Landmarks from the feature map of shape ``(B, feature_dim, S/8, S/8)``.
 
         Returns:
-            ``stages`` of shape ``(B, 1, 68, 2)``, ``heatmaps`` of shape ``(B, 68, S/8, S/8)`` and ``uncertainty``.
+            ``stages`` of shape ``(B, 1 + shape_rounds, 68, 2)``, ``heatmaps`` of shape ``(B, 68, S/8, S/8)`` and
+            ``uncertainty``.
         """
         mixed = self.mix(features)
         heatmaps = self.heatmaps(mixed)
@@ -107,12 +113,16 @@ class Integral(BackboneLandmarker):
         scales = (weights * self.spreads(mixed).to(weights)).sum((-1, -2))
         # Initially about half a stride, the error of a landmark read off as a whole cell.
         scales = F.softplus(scales) * self.stride / self.image_size / 2 + _SMALLEST_SCALE
+        # Of the density exp(-|d| / b) / (2π b²), per axis.
+        uncertainty = math.sqrt(3) * scales
+        # The spreads join the landmarks' graph without effect: plain DDP stops at a parameter without a gradient.
+        stages = (landmarks + 0.0 * scales[..., None])[:, None]
+        if self.shape_stage is not None:
+            stages = torch.cat([stages, self.shape_stage(features, landmarks, uncertainty)], dim=1)
         return LandmarkerOutput(
-            # The spreads join the landmarks' graph without effect: plain DDP stops at a parameter without a gradient.
-            stages=(landmarks + 0.0 * scales[..., None])[:, None],
+            stages=stages,
             heatmaps=heatmaps,
-            # Of the density exp(-|d| / b) / (2π b²), per axis.
-            uncertainty=math.sqrt(3) * scales,
+            uncertainty=uncertainty,
             features=features,
         )
 
@@ -130,6 +140,8 @@ class Integral(BackboneLandmarker):
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Squared error of the heatmaps (flat ones score 1, exact ones 0), error of the landmarks, and of the spreads.
 
+        The error of the landmarks is that of the heatmaps' plus the mean over the corrections.
+
         A spread b is fitted by the likelihood of how far its landmark is off, in cells, under the isotropic density
         exp(-|d| / b) / (2π b²): |d| / b + 2 log b.
         """
@@ -144,7 +156,11 @@ class Integral(BackboneLandmarker):
         off = torch.linalg.vector_norm(output.landmarks.detach().float() - target, dim=-1) / cell
         likelihood = off / scale + 2 * scale.log()
         maps = weighted_mean((errors + self.uncertainty_weight * likelihood).mean(1), weight)
-        return maps + self.landmark_weight * interocular_loss(output.landmarks, target, weight)
+        first, later = output.stages[:, 0], output.stages[:, 1:]
+        landmarks = interocular_loss(first, target, weight)
+        if later.shape[1]:
+            landmarks = landmarks + interocular_loss(later, target, weight)
+        return maps + self.landmark_weight * landmarks
 
 
 class SeparableBlock(nn.Module):
