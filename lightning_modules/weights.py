@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 CHECKPOINT_PREFIX = "landmarker."
 """Prefix of a landmarker's tensors in the checkpoint of a method."""
 
+_ABOUT: Final = "warpmark"
+"""The entry in a safetensors file's metadata that makes it packed weights: JSON."""
+
 SHIPPED: Final = Path(__file__).with_name("shipped")
 """The folder of the packed weights that come with the package, each with its model card and its figures."""
 
@@ -98,11 +101,11 @@ def pack(name: str, landmarker: Mapping[str, Any], state: Mapping[str, Tensor], 
     from safetensors.torch import save
 
     tensors = {key: _halved(key, value) if value.is_floating_point() else value for key, value in state.items()}
-    metadata = {"landmarker": json.dumps(landmarker), "provenance": json.dumps(asdict(provenance))}
-    # `format` tells other readers of safetensors files whose tensors these are.
+    about = {"name": name, "landmarker": dict(landmarker), "provenance": asdict(provenance)}
+    # In one entry: safetensors writes several in any order, and the same weights should give the same bytes.
     return save(
         {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()},
-        {"format": "pt", "name": name, **metadata},
+        {_ABOUT: json.dumps(about, sort_keys=True)},
     )
 
 
@@ -125,7 +128,7 @@ def read_tensors(path: str | Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             tensors, metadata = _safetensors(path)
-            return _unpacked(tensors, metadata, path) if "landmarker" in metadata else tensors
+            return _unpacked(tensors, metadata[_ABOUT], path) if _ABOUT in metadata else tensors
         with torch.serialization.safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -293,17 +296,17 @@ def _safetensors(path: Path) -> tuple[StateDict, dict[str, str]]:
     return load_file(path), metadata or {}
 
 
-def _unpacked(tensors: StateDict, metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+def _unpacked(tensors: StateDict, text: str, path: Path) -> dict[str, Any]:
     """Packed weights as a checkpoint."""
     try:
-        landmarker = json.loads(metadata["landmarker"])
-        if not isinstance(landmarker.get("class_path"), str) or not isinstance(landmarker.get("init_args"), dict):
-            raise ValueError("'landmarker' has no class_path and init_args")
-        provenance = Provenance(**json.loads(metadata["provenance"]))
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        about = json.loads(text)
+        landmarker, provenance = about["landmarker"], Provenance(**about["provenance"])
+        if not isinstance(landmarker["class_path"], str) or not isinstance(landmarker["init_args"], dict):
+            raise TypeError("class_path is no text, or init_args no mapping")
+    except (KeyError, ValueError, TypeError) as error:
         raise WeightsError(
-            f"{path}: found metadata {sorted(metadata)} that do not describe a landmarker ({error!r}); expected JSON "
-            "under 'landmarker' (class_path, init_args) and 'provenance'. Write the file with `warpmark pack`."
+            f"{path}: found metadata {_ABOUT!r} that do not describe a landmarker ({error!r}); expected JSON with "
+            "'landmarker' (class_path, init_args) and 'provenance'. Write the file with `warpmark pack`."
         ) from error
     state = {
         f"{CHECKPOINT_PREFIX}{name}": value.float() if value.is_floating_point() else value
