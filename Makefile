@@ -93,9 +93,9 @@ pack: setup ## weights to ship, from a checkpoint: CKPT=… NAME=… MADE_BY="ma
 	@$(RUN) pack $(call option,CKPT,ckpt) $(call option,NAME,name) $(call option,MADE_BY,made-by) \
 		$(call option,TRAINED_ON,trained-on) $(call option,OUT,out) $(ARGS)
 
-card: setup ## measure shipped weights and write their card's figures: DATA=root [NAME=warpmark-light]
+card: setup ## measure shipped weights and write their card's figures: DATA=root [WEIGHTS=warpmark-light]
 	@$(if $(DATA),,$(error DATA is not set: make card DATA=folder with 300W/, CariFace_dataset/, AF_dataset/))
-	@$(RUN) card $(call option,DATA,data) $(call option,NAME,name) $(ARGS)
+	@$(RUN) card $(call option,DATA,data) $(call option,WEIGHTS,weights) $(ARGS)
 
 test: setup ## pass the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)

@@ -103,7 +103,7 @@ def test_the_command_writes_figures_and_card_beside_the_weights(
     weights = tmp_path / "toy.safetensors"
     weights.write_bytes(pack("toy", spec, landmarker.state_dict(), ORIGIN))
     (tmp_path / "toy.md").write_text("no place for figures")
-    command = ["card", f"--name={weights}", f"--data={tmp_path}/data"]
+    command = ["card", f"--weights={weights}", f"--data={tmp_path}/data"]
     assert "between which the figures go" in refused(capsys, *command)
     (tmp_path / "toy.md").unlink()
     run(*command)
@@ -114,4 +114,4 @@ def test_the_command_writes_figures_and_card_beside_the_weights(
     assert "- terms: for research use only" in text
     assert f"| {figures.sets['ArtiFace'].nme:.2f} |" in text.replace("  ", " ")
     torch.save({"state_dict": {}, "landmarker": spec}, tmp_path / "run.ckpt")
-    assert "expected packed weights" in refused(capsys, "card", f"--name={tmp_path}/run.ckpt", f"--data={tmp_path}")
+    assert "expected packed weights" in refused(capsys, "card", f"--weights={tmp_path}/run.ckpt", f"--data={tmp_path}")

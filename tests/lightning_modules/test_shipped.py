@@ -16,7 +16,6 @@ from experiments.commands.pack import MOST_BYTES
 from experiments.errors import CheckpointError
 from lightning_modules.landmarkers import Integral
 from lightning_modules.weights import shipped
-from tests.experiments.conftest import OwnFolders
 from tests.experiments.helpers import TINY, metrics, refused, run, write_config
 from tests.layouts import write_folder
 
@@ -113,14 +112,16 @@ def test_it_is_where_a_landmarkers_training_starts_from() -> None:
 START = f"--pretraining.checkpoint={DEFAULT_WEIGHTS}"
 
 
-def test_a_method_starts_from_it(own_folders: OwnFolders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_method_starts_from_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = read_checkpoint(DEFAULT_WEIGHTS)["landmarker"]
     short = {"trainer": {"accelerator": "cpu", "max_epochs": 1}, "data": {"batch_size": 4}}
     config = write_config(tmp_path / "short.yaml", short, {"model": {"init_args": {"landmarker": spec}}})
     method = ["--method=stylize", "--landmarker=integral", config, f"--paths.runs={tmp_path}/runs", START]
-    run("train", *own_folders.arguments, *method)
+    photos = write_folder(tmp_path / "photos", 8)
+    drawings, labelled = write_folder(tmp_path / "drawings", 4, "unlabelled"), write_folder(tmp_path / "labelled", 3)
+    run("train", "--setting=own", f"--source={photos}", f"--target={drawings}", f"--test={labelled}", *method)
     assert "for research use only" in capsys.readouterr().err
-    run("evaluate", f"--test={own_folders.test}", f"--out={tmp_path}/scores.json")
+    run("evaluate", f"--test={labelled}", f"--out={tmp_path}/scores.json")
     shipped_scores = json.loads((tmp_path / "scores.json").read_text())["test"]["own"]
     found = metrics(tmp_path / "runs/own/stylize-integral/seed0")
     assert found["source_only"]["test"]["own"] == pytest.approx(shipped_scores, rel=1e-5)
