@@ -8,7 +8,7 @@ from typing import Any
 
 from datamodules.setting import SettingDataModule
 from experiments.artifacts.store import Recipe, RunContext, provide
-from experiments.checkpoints import load_weights, read_checkpoint
+from experiments.checkpoints import load_start, tell_origin
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.methods.supervised import Supervised
 
@@ -18,7 +18,7 @@ class Pretraining:
     """How the start is made: supervised, on the source's labels.
 
     Args:
-        checkpoint: start from this checkpoint of ours instead of training.
+        checkpoint: start from this checkpoint of ours, or from shipped weights by name, instead of training.
         max_epochs: passes over the source.
         learning_rate: AdamW's peak learning rate.
         weight_decay: AdamW's.
@@ -98,7 +98,7 @@ def pretrained_start(
     if not method.needs_pretraining:
         return None
     path = Path(how.checkpoint) if how.checkpoint else provide(_Start(method, data, how, landmarker_config), context)
-    load_weights(method.landmarker, read_checkpoint(path), path)
+    tell_origin(load_start(method.landmarker, landmarker_config, path), path)
     # What follows must not depend on whether the start was made just now or found.
     context.seed_generators()
     return path

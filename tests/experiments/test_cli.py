@@ -161,7 +161,8 @@ class TestMessages:
             ("train --config=nowhere.yaml", "nowhere.yaml"),
             ("train --data.batch_size 3 4", "--data.batch_size: found 2 values, expected one"),
             ("fit --trainer.max_epoch=3", "--trainer.max_epoch is no option. Did you mean --trainer.max_epochs?"),
-            ("evaluate", "--ckpt and --test must be given."),
+            ("evaluate", "--test must be given."),
+            ("pack --ckpt=a --name=b", "--made_by and --trained_on must be given."),
             (
                 "evaluate --ckpt=a --test=b --on-error=stop",
                 "--on_error: found 'stop', expected one of 'raise', 'skip'.",
