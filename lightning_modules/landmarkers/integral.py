@@ -54,6 +54,8 @@ class Integral(BackboneLandmarker):
         landmark_weight: of the landmarks' own error (inter-ocular-normalised L2) beside the heatmaps'.
         uncertainty_weight: of the spreads' negative log-likelihood, whose gradient does not reach the landmarks.
         shape_rounds: corrections of all landmarks together by a :class:`ShapeStage`; 0 for none.
+        frozen_stride: the backbone's layers up to this stride keep their weights and statistics; 0 for none. With
+            ImageNet weights in EfficientNet-Lite0, 4 makes a training step a third cheaper.
         channels_last: run in that memory format, which is quicker for most backbones on CPUs and tensor cores.
 
     Raises:
@@ -77,9 +79,12 @@ class Integral(BackboneLandmarker):
         landmark_weight: float = 2.0,
         uncertainty_weight: float = 0.01,
         shape_rounds: int = 0,
+        frozen_stride: int = 0,
         channels_last: bool = True,
     ) -> None:
         trunk = features_between(backbone, image_size, stride, coarsest, False if weights else pretrained)
+        if frozen_stride:
+            trunk.freeze_until(frozen_stride)
         super().__init__(image_size, stride, trunk, channels_last)
         self.stride, self.sigma, self.temperature, self.radius = stride, sigma, temperature, radius
         self.landmark_weight, self.uncertainty_weight = landmark_weight, uncertainty_weight
