@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.backbones.base import Pretrained
+from lightning_modules.backbones.base import Normalization, Pretrained
 from lightning_modules.backbones.timm_network import features_between
 from lightning_modules.coordinates import map_positions
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
@@ -52,6 +52,8 @@ class Integral(BackboneLandmarker):
         landmark_weight: of the landmarks' own error (inter-ocular-normalised L2) beside the heatmaps'.
         uncertainty_weight: of the spreads' negative log-likelihood, whose gradient does not reach the landmarks.
         channels_last: run in that memory format, which is quicker for most backbones on CPUs and tensor cores.
+        normalization: what crops are normalised with (``mean``, ``std``); the backbone's own if None. One in ``weights``
+            replaces it.
 
     Raises:
         ValueError: arguments that do not go together.
@@ -74,9 +76,10 @@ class Integral(BackboneLandmarker):
         landmark_weight: float = 2.0,
         uncertainty_weight: float = 0.01,
         channels_last: bool = True,
+        normalization: Normalization | None = None,
     ) -> None:
         trunk = features_between(backbone, image_size, stride, coarsest, False if weights else pretrained)
-        super().__init__(image_size, stride, trunk, channels_last)
+        super().__init__(image_size, stride, trunk, channels_last, normalization)
         self.stride, self.sigma, self.temperature, self.radius = stride, sigma, temperature, radius
         self.landmark_weight, self.uncertainty_weight = landmark_weight, uncertainty_weight
         self.laterals = nn.ModuleList(nn.Conv2d(c, feature_dim, 1, bias=False) for c in trunk.channels)
