@@ -242,7 +242,7 @@ def training_loader(
     draws: Callable[[], Draws] = Draws,
     frontal: Sequence[int] = (),
 ) -> DataLoader[TrainBatch]:
-    """A loader of random (source, target) pairs, or of both mixed, under ``transform``; see :class:`PairBatchSampler`."""
+    """A loader of random (source, target) pairs, or of both mixed; see :class:`PairBatchSampler` for its arguments."""
     target_count = 1 if target is None else len(target)
     sampler = PairBatchSampler(
         len(source), target_count, batch_size, steps_per_epoch, seed, position, rank, world_size, draws, frontal
@@ -285,6 +285,14 @@ def steps_done(trainer: Trainer) -> int:
 def steps_of_epoch(trainer: Trainer) -> int:
     """Number of training batches finished in the current epoch, including those before the run was resumed."""
     return int(_batches(trainer).current.processed)
+
+
+def epoch_drawn(trainer: Trainer) -> int:
+    """The epoch that a loader's next iteration belongs to.
+
+    Not ``current_epoch``: while a run is resumed, loaders are made before Lightning has set that.
+    """
+    return int(cast(Any, trainer.fit_loop).epoch_progress.current.processed)
 
 
 def _batches(trainer: Trainer) -> Any:

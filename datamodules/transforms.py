@@ -274,12 +274,11 @@ def _pipeline(how: Augmentation, size: int) -> A.Compose:
 
 
 def _moves(how: Augmentation, size: int) -> list[A.BasicTransform]:
-    assert not isinstance(how.rotation, Normal) and not isinstance(how.translation, Normal), "checked by Augmentation"
+    assert not isinstance(how.rotation, Normal), "refused by Augmentation"
+    assert not isinstance(how.translation, Normal), "refused by Augmentation"
     shift = how.translation / _CANVAS  # albumentations takes a share of the canvas, which is larger than the crop
     return [
         A.HorizontalFlip(p=how.flip),
-        A.Affine(
-            rotate=(-how.rotation, how.rotation), scale=how.scale, translate_percent=(-shift, shift), p=1.0
-        ),
+        A.Affine(rotate=(-how.rotation, how.rotation), scale=how.scale, translate_percent=(-shift, shift), p=1.0),
         A.CenterCrop(size, size),
     ]

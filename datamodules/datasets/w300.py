@@ -56,9 +56,7 @@ class W300DataModule(FaceDataModule):
         Raises:
             DataError: files are missing or malformed, or the counts differ.
         """
-        return FileFaces(
-            mark_frontal(self.root, self._entries_of(TRAIN_FOLDERS)), self.on_error, "300W train"
-        )
+        return FileFaces(mark_frontal(self.root, self._entries_of(TRAIN_FOLDERS)), self.on_error, "300W train")
 
     def test_faces(self) -> FileFaces:
         """helen/testset, lfpw/testset and ibug: 689 labelled faces in ``300w_full``, ``_common`` and ``_challenge``.

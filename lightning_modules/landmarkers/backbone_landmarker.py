@@ -10,7 +10,6 @@ from lightning_modules.backbones.base import Backbone, Normalization
 from lightning_modules.backbones.timm_network import TimmFeatures
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 
-
 NORMALIZATION: Final = frozenset({"image_mean", "image_std"})
 """The tensors of a state dict that hold it."""
 

@@ -63,8 +63,8 @@ class HRNet(BackboneLandmarker):
         temperature: of the softmax around the highest cell (see :func:`soft_argmax`).
         radius: how far around the highest cell it looks, in cells.
         channels_last: run the backbone in that memory format, which is quicker for most on CPUs and tensor cores.
-        normalization: what crops are normalised with (``mean``, ``std``); the backbone's own if None. One in ``weights``
-            replaces it.
+        normalization: what crops are normalised with (``mean``, ``std``); the backbone's own if None. That which
+            ``weights`` bring along replaces it.
 
     Raises:
         ValueError: arguments that do not go together.

@@ -52,8 +52,8 @@ class Integral(BackboneLandmarker):
         landmark_weight: of the landmarks' own error (inter-ocular-normalised L2) beside the heatmaps'.
         uncertainty_weight: of the spreads' negative log-likelihood, whose gradient does not reach the landmarks.
         channels_last: run in that memory format, which is quicker for most backbones on CPUs and tensor cores.
-        normalization: what crops are normalised with (``mean``, ``std``); the backbone's own if None. One in ``weights``
-            replaces it.
+        normalization: what crops are normalised with (``mean``, ``std``); the backbone's own if None. That which
+            ``weights`` bring along replaces it.
 
     Raises:
         ValueError: arguments that do not go together.

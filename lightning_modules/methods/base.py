@@ -101,7 +101,7 @@ class FaceMethod(TrainingModule):
         return self.landmarker
 
     def draws(self) -> Draws:
-        """What the current epoch's training batches hold; asked when the epoch's first batch is drawn."""
+        """What the training batches of the epoch that is about to be drawn hold (``loading.epoch_drawn``)."""
         return Draws()
 
     def supervised_loss(self, photos: FaceBatch) -> Tensor:

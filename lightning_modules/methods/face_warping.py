@@ -7,7 +7,7 @@ from lightning import Callback, Trainer
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch, TrainBatch
-from datamodules.loading import Draws
+from datamodules.loading import Draws, epoch_drawn
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.augment.selection import require_share
 from lightning_modules.augment.stylization import Stylization
@@ -140,7 +140,7 @@ class FaceWarping(Adaptation):
 
     def draws(self) -> Draws:
         """Pairs of photos and target faces; in proximal epochs both in one set, if they are mixed."""
-        if self.phase == "warper":
+        if self.phase_of(epoch_drawn(self.trainer)) == "warper":
             return Draws(plain=self.warper_plain, frontal=self.warper_frontal, shorter=self.warper_frontal)
         boxes = self.pseudo.boxes(self.trainer, self) if self.target_boxes else None
         return Draws(mixed=self.mixed, boxes=boxes)

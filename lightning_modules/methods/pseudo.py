@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from datamodules.faces import FaceBatch, FloatArray
 from datamodules.ibug68 import FLIP_PERMUTATION
+from datamodules.loading import epoch_drawn
 from lightning_modules.coordinates import to_crop
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import find_landmarks
@@ -138,14 +139,17 @@ class PseudoLandmarkStore(Callback):
         They are found now if they are due: a loader with processes of its own draws an epoch's first batches before the
         epoch begins.
         """
-        self.on_train_epoch_start(trainer, method)
-        used = cast(PseudoLabelling, method).pseudo_cycle_of(trainer.current_epoch) is not None
+        epoch = epoch_drawn(trainer)
+        self._find(trainer, cast(PseudoLabelling, method), epoch)
+        used = cast(PseudoLabelling, method).pseudo_cycle_of(epoch) is not None
         return self.current.boxes() if used and self.current is not None else None
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        method = cast(PseudoLabelling, pl_module)
-        cycle = method.pseudo_cycle_of(trainer.current_epoch)
+        self._find(trainer, cast(PseudoLabelling, pl_module), trainer.current_epoch)
+
+    def _find(self, trainer: Trainer, method: PseudoLabelling, epoch: int) -> None:
+        cycle = method.pseudo_cycle_of(epoch)
         if cycle is None or cycle == self.cycle:
             return
         data = cast(Any, trainer).datamodule

@@ -10,7 +10,6 @@ from datamodules.faces import TrainBatch
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods.base import FaceMethod
 
-
 STEP_FACTOR = 0.1
 """What each milestone multiplies the learning rate by."""
 

@@ -190,7 +190,8 @@ def test_a_face_is_cropped_to_its_given_box_also_by_loader_processes(workers: in
     loader = training_loader(
         faces(3), target, FaceTransform(24, Augmentation()), 3, 2, num_workers=workers, draws=lambda: next(asked)
     )
-    for expected in (boxes, boxes[::-1], np.array([[-0.5, -0.5, 47.5, 47.5]] * 3) + [4, 4, -4, -4]):
+    whole = np.array([[3.5, 3.5, 43.5, 43.5]] * 3)  # 1.2 times it is the image of 48 pixels
+    for expected in (boxes, boxes[::-1], whole):
         for batch in loader:
             assert batch.target is not None
             corners = np.array([[0.0, 0.0], [47.0, 31.0]])

@@ -37,8 +37,8 @@ PUBLISHED_SLPT = Published(
     ),
     # A layer norm that the published network creates (512 parameters) and never applies.
     unused=lambda name, value: name.startswith("feature_norm."),
-    # Two programs publish files of this layout, which do not say how crops are normalised: SLPT's own test with ImageNet's
-    # mean and deviation, the one of conditional face warping trains and tests with 0.5 and 0.5.
+    # Two programs publish files of this layout, which do not say how crops are normalised: SLPT's own tests with
+    # ImageNet's mean and deviation, that of conditional face warping trains and tests with 0.5 and 0.5.
     optional=frozenset({"mean_face"}) | NORMALIZATION,
 )
 
@@ -74,8 +74,8 @@ class SLPT(BackboneLandmarker):
         dropout: share dropped in the decoder while training.
         stage_weights: each stage's share in the loss.
         channels_last: run the backbone in that memory format, which is quicker for most on CPUs and tensor cores.
-        normalization: what crops are normalised with (``mean``, ``std``); the backbone's own if None. One in ``weights``
-            replaces it.
+        normalization: what crops are normalised with (``mean``, ``std``); the backbone's own if None. That which
+            ``weights`` bring along replaces it.
 
     Raises:
         ValueError: arguments that do not go together.
