@@ -209,28 +209,27 @@ def normal_shares(edges: list[float]) -> list[float]:
     return [0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in edges]
 
 
+@pytest.fixture(scope="module")
+def placed() -> dict[str, np.ndarray]:
+    """What crops of one face differ in from its plain crop: side, turn in degrees, shift over the side, mirror."""
+    transform, drawn = FaceTransform(32, replace(PUBLISHED, grey=0.0, occlusion=0.0)), face()
+    plain = FaceTransform(32)(drawn).matrix.numpy().astype(float)
+    matrices = np.stack([transform(drawn, seed=k).matrix.numpy().astype(float) for k in range(400)])
+    linear = matrices[:, :, :2] / plain[0, 0]
+    mirror = np.linalg.det(linear) < 0
+    linear[mirror, 0] *= -1
+    middle = (drawn.landmarks.min(0) + drawn.landmarks.max(0)) / 2
+    shift = (matrices[:, :, :2] @ middle + matrices[:, :, 2] - 16) / 32
+    return {
+        "linear": linear,
+        "factor": 1.2 / np.sqrt(np.linalg.det(linear)),
+        "turn": np.degrees(np.arctan2(linear[:, 1, 0], linear[:, 0, 0])),
+        "shift": shift[~mirror],
+        "mirror": mirror,
+    }
+
+
 class TestPublishedAugmentation:
-    COUNT = 400
-
-    @pytest.fixture(scope="class")
-    def placed(self) -> dict[str, np.ndarray]:
-        """What crops of one face differ in from its plain crop: side, turn in degrees, shift over the side, mirror."""
-        transform, drawn = FaceTransform(32, replace(PUBLISHED, grey=0.0, occlusion=0.0)), face()
-        plain = FaceTransform(32)(drawn).matrix.numpy().astype(float)
-        matrices = np.stack([transform(drawn, seed=k).matrix.numpy().astype(float) for k in range(self.COUNT)])
-        linear = matrices[:, :, :2] / plain[0, 0]
-        mirror = np.linalg.det(linear) < 0
-        linear[mirror, 0] *= -1
-        middle = (drawn.landmarks.min(0) + drawn.landmarks.max(0)) / 2
-        shift = (matrices[:, :, :2] @ middle + matrices[:, :, 2] - 16) / 32
-        return {
-            "linear": linear,
-            "factor": 1.2 / np.sqrt(np.linalg.det(linear)),
-            "turn": np.degrees(np.arctan2(linear[:, 1, 0], linear[:, 0, 0])),
-            "shift": shift[~mirror],
-            "mirror": mirror,
-        }
-
     def test_one_scale_for_both_axes(self, placed: dict[str, np.ndarray]) -> None:
         """Every map is a turn times a number: its columns are orthogonal and of equal length."""
         squares = np.einsum("kij,kil->kjl", placed["linear"], placed["linear"])
@@ -262,7 +261,7 @@ class TestPublishedAugmentation:
         covering = FaceTransform(size, PUBLISHED)
         for seed in range(200):
             one, other = covering(drawn, seed=seed).image, bare(drawn, seed=seed).image
-            rows, columns = torch.where((one != other).any(0))
+            rows, columns = np.nonzero((one != other).any(0).numpy())
             if len(rows) == 0:
                 continue
             covered = one[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].flatten(1)

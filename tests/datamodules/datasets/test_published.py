@@ -15,7 +15,7 @@ from datamodules.base import FaceDataModule
 from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, W300DataModule
 from datamodules.faces import DataError, JoinedFaces
 from datamodules.files import FileFaces
-from datamodules.formats import write_pts
+from datamodules.formats import read_pts, write_pts
 from datamodules.ibug68 import FRONTAL_TURN, sideways_turn
 from tests.layouts import W300_COUNTS, face_landmarks, write_artiface, write_cariface, write_face, write_w300
 
@@ -173,10 +173,14 @@ class TestFrontalList:
             self.listed(tmp_path, "a.jpg", "b.jpg")
 
     def test_without_a_list_pose_decides(self, tmp_path: Path) -> None:
-        faces = w300(write_w300(tmp_path)).train_faces()
+        write_w300(tmp_path)
+        aside = read_pts(tmp_path / "helen/trainset/10001_1.pts")
+        aside[30] += 0.2 * (aside[16] - aside[0])
+        write_pts(tmp_path / "helen/trainset/10001_1.pts", aside)
+        faces = w300(tmp_path).train_faces()
         expected = [k for k, shape in enumerate(faces.shapes()) if sideways_turn(shape) <= FRONTAL_TURN]
         assert faces.frontal() == expected
-        assert 0 < len(expected) < len(faces)
+        assert {path.name for path in faces.paths} - {faces.paths[k].name for k in expected} == {"10001_1.jpg"}
 
     def test_a_bad_photo_that_is_skipped_moves_no_place(self, tmp_path: Path) -> None:
         write_w300(tmp_path)

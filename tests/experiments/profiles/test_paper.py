@@ -1,5 +1,6 @@
 """``PROFILE=paper`` is the published program: the composed configuration, item by item; and it runs, and resumes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from datamodules.transforms import Normal
 from experiments.artifacts import Pretraining
 from experiments.catalogue import CONFIGS
-from experiments.checkpoints import shipped_spec
+from experiments.checkpoints import load_landmarker, shipped_spec
 from experiments.cli import WarpmarkCLI
 from experiments.compose import Choices
 from lightning_modules.landmarkers import SLPT
@@ -17,6 +18,7 @@ from lightning_modules.methods import FaceWarping, Supervised
 from lightning_modules.warping import GradientMSE, InOrder
 from tests.experiments.helpers import RESUMING, TINY, differences, learned, metrics, run, write_config
 from tests.experiments.killing import run_and_kill
+from tests.experiments.two_processes import run_on_two_processes
 
 OFFLINE = {"model.init_args.landmarker.init_args.pretrained": False, "trainer.accelerator": "cpu"}
 """Without asking timm's hub, which ``pretrained: true`` does."""
@@ -148,25 +150,32 @@ FEW = {
 """Eight drawn photos and six caricatures: warper epochs of a step or more, proximal ones of seven."""
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("paper")
+
+
+@pytest.fixture(scope="module")
+def command(folder: Path) -> list[str]:
+    return ["train", "--profile=paper", write_config(folder / "tiny.yaml", TINY, FEW)]
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, command: list[str]) -> Path:
+    run(*command, f"--paths.runs={folder}/whole")
+    return folder / "whole" / RUN
+
+
 class TestRuns:
     pytestmark = RESUMING
 
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return tmp_path_factory.mktemp("paper")
-
-    @pytest.fixture(scope="class")
-    def command(self, folder: Path) -> list[str]:
-        return ["train", "--profile=paper", write_config(folder / "tiny.yaml", TINY, FEW)]
-
-    @pytest.fixture(scope="class")
-    def whole(self, folder: Path, command: list[str]) -> Path:
-        run(*command, f"--paths.runs={folder}/whole")
-        return folder / "whole" / RUN
-
     def test_it_runs_on_drawn_faces(self, whole: Path) -> None:
         assert metrics(whole)["profile"] == "paper"
-        assert learned(whole / "checkpoints/last.ckpt")["pseudo_landmarks"]["landmarks"].shape == (6, 68, 2)
+        last = whole / "checkpoints/last.ckpt"
+        assert learned(last)["pseudo_landmarks"]["landmarks"].shape == (6, 68, 2)
+        landmarker = load_landmarker(last)
+        assert isinstance(landmarker, SLPT)
+        assert landmarker.image_mean.flatten().tolist() == landmarker.image_std.flatten().tolist() == [0.5] * 3
 
     @pytest.mark.parametrize(("epoch", "batch"), [(1, 3), (3, 5)])
     def test_killed_amid_a_proximal_epoch_it_ends_the_same(
@@ -177,3 +186,15 @@ class TestRuns:
         last = "checkpoints/last.ckpt"
         assert list(differences(learned(tmp_path / RUN / last), learned(whole / last))) == []
         assert metrics(tmp_path / RUN) == metrics(whole)
+
+
+def test_two_processes_share_pseudo_landmarks_and_weights(tmp_path: Path) -> None:
+    """Also where loader processes draw a proximal epoch's first batches, and so ask for boxes, before it begins."""
+    two = {"trainer": {"strategy": "ddp", "max_epochs": 3, "enable_progress_bar": False}, "data": {"num_workers": 1}}
+    config = write_config(tmp_path / "tiny.yaml", TINY, FEW, two)
+    report = "--trainer.callbacks+=tests.experiments.ranks.RankReport"
+    run_on_two_processes(["train", "--profile=paper", config, f"--paths.runs={tmp_path}/runs", report])
+    first, second = (json.loads((tmp_path / f"runs/{RUN}/ranks/{rank}.json").read_text()) for rank in (0, 1))
+    assert first["pseudo_faces"] == 6
+    for name in ("pseudo", "weights", "optimizers"):
+        assert first[name] == second[name], name
