@@ -178,7 +178,8 @@ def load_matching(
 
     Args:
         module: where to load them.
-        state: tensors by name. Batch-norm's step counters may be missing: torch supplies them.
+        state: tensors by name. Batch-norm's step counters may be missing, torch supplies them; or be there where the
+            module has none, which frozen layers do without.
         optional: other tensors that may be missing; the module keeps its own.
 
     Returns:
@@ -196,7 +197,8 @@ def load_matching(
         f"{name}: shape {tuple(shape)} in the file, {tuple(shapes[name])} in the network"
         for name, shape in misshapen.items()
     ]
-    return lacking, [f"{name}: unknown to the network" for name in unexpected]
+    unknown = [name for name in unexpected if not name.endswith(".num_batches_tracked")]
+    return lacking, [f"{name}: unknown to the network" for name in unknown]
 
 
 def load_state(

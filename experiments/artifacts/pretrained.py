@@ -1,7 +1,8 @@
 """The start of an adaptation: a landmarker pretrained on the source."""
 
+import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ class Pretraining:
         learning_rate: AdamW's peak learning rate.
         weight_decay: AdamW's.
         gradient_clip_norm: longest gradient; None for no limit.
+        milestones: epochs after which the learning rate, constant until then, falls to a tenth; by default it rises
+            and falls once, over all of them.
+        batch_size: photos per step and process; the run's own if None.
     """
 
     checkpoint: str | None = None
@@ -30,6 +34,8 @@ class Pretraining:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     gradient_clip_norm: float | None = 1.0
+    milestones: Sequence[int] = ()
+    batch_size: int | None = None
 
 
 @dataclass
@@ -54,7 +60,7 @@ class _Start(Recipe):
             "landmarker": self.landmarker_config,
             "how": asdict(self.how),
             "augmentation": asdict(data.augmentation),
-            "batch_size": data.batch_size,
+            "batch_size": self.how.batch_size or data.batch_size,
             "steps_per_epoch": data.steps_per_epoch,
             "image_size": data.image_size,
         }
@@ -63,11 +69,15 @@ class _Start(Recipe):
         """Train the method's landmarker on the source."""
         how, method = self.how, self.method
         trainer = context.trainer(folder, max_epochs=how.max_epochs, gradient_clip_val=how.gradient_clip_norm)
-        supervised = Supervised(method.landmarker, how.learning_rate, weight_decay=how.weight_decay)
+        supervised = Supervised(
+            method.landmarker, how.learning_rate, weight_decay=how.weight_decay, milestones=how.milestones
+        )
         supervised.landmarker_spec = method.landmarker_spec
         supervised.phase_name = "pretraining"
         context.seed_generators()
-        context.fit(trainer, supervised, self.data)
+        data = copy.copy(self.data)
+        data.batch_size = how.batch_size or data.batch_size
+        context.fit(trainer, supervised, data)
         trainer.save_checkpoint(folder / self.file, weights_only=True)
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.backbones.base import Pretrained
+from lightning_modules.backbones.base import Normalization, Pretrained
 from lightning_modules.backbones.timm_network import features_between
 from lightning_modules.coordinates import map_positions
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
@@ -57,6 +57,8 @@ class Integral(BackboneLandmarker):
         frozen_stride: the backbone's layers up to this stride keep their weights and statistics; 0 for none. With
             ImageNet weights in EfficientNet-Lite0, 4 makes a training step a third cheaper.
         channels_last: run in that memory format, which is quicker for most backbones on CPUs and tensor cores.
+        normalization: what crops are normalised with (``mean``, ``std``); the backbone's own if None. That which
+            ``weights`` bring along replaces it.
 
     Raises:
         ValueError: arguments that do not go together.
@@ -81,11 +83,12 @@ class Integral(BackboneLandmarker):
         shape_rounds: int = 0,
         frozen_stride: int = 0,
         channels_last: bool = True,
+        normalization: Normalization | None = None,
     ) -> None:
         trunk = features_between(backbone, image_size, stride, coarsest, False if weights else pretrained)
         if frozen_stride:
             trunk.freeze_until(frozen_stride)
-        super().__init__(image_size, stride, trunk, channels_last)
+        super().__init__(image_size, stride, trunk, channels_last, normalization)
         self.stride, self.sigma, self.temperature, self.radius = stride, sigma, temperature, radius
         self.landmark_weight, self.uncertainty_weight = landmark_weight, uncertainty_weight
         self.laterals = nn.ModuleList(nn.Conv2d(c, feature_dim, 1, bias=False) for c in trunk.channels)
