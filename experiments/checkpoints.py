@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from jsonargparse import ArgumentError
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from experiments.catalogue import config_files
@@ -47,9 +49,13 @@ def read_checkpoint(path: str | Path, network: str = LANDMARKER) -> dict[str, An
 def load_landmarker(path: str | Path) -> Landmarker:
     """Rebuild the landmarker of a checkpoint, with its weights, in evaluation mode.
 
+    In place of a checkpoint, a ``.yaml`` file may describe a landmarker that needs none, see :func:`read_landmarker`.
+
     Raises:
         CheckpointError: see :func:`read_checkpoint`; or the landmarker's class cannot be built.
     """
+    if Path(path).suffix in (".yaml", ".yml"):
+        return read_landmarker(path)
     checkpoint = read_checkpoint(path)
     try:
         landmarker = build_landmarker(checkpoint[LANDMARKER])
@@ -60,6 +66,33 @@ def load_landmarker(path: str | Path) -> Landmarker:
         ) from error
     load_weights(landmarker, checkpoint, path)
     return landmarker.eval()
+
+
+def read_landmarker(path: str | Path, **variables: str) -> Landmarker:
+    """The landmarker that a YAML file describes, e.g. one of configs/peers, in evaluation mode.
+
+    Args:
+        path: of a file of ``class_path`` and ``init_args``, where these may refer to the file's other keys.
+        variables: values of such keys, instead of the file's.
+
+    Raises:
+        CheckpointError: there is no such file, or it does not describe a landmarker.
+        WeightsError: the landmarker's own file cannot be used.
+    """
+    try:
+        content = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(path), variables), resolve=True)
+    except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:
+        said = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: found {said}; expected a YAML file of class_path and init_args.") from error
+    if not isinstance(content, dict) or "class_path" not in content:
+        found = ", ".join(map(str, content)) or "nothing" if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(
+            f"{path}: found {found}; expected class_path and init_args of a landmarker, as in configs/peers/pfld.yaml."
+        )
+    try:
+        return build_landmarker({key: content[key] for key in ("class_path", "init_args") if key in content}).eval()
+    except ArgumentError as error:
+        raise CheckpointError(f"{path}: {option_error(str(error), ())}") from error
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, network: str = LANDMARKER) -> None:
