@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import yaml
 from jsonargparse import ArgumentError
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
@@ -80,19 +80,32 @@ def read_landmarker(path: str | Path, **variables: str) -> Landmarker:
         WeightsError: the landmarker's own file cannot be used.
     """
     try:
-        content = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(path), variables), resolve=True)
+        loaded = OmegaConf.load(path)
+        for name, value in variables.items() if isinstance(loaded, DictConfig) else ():
+            loaded[name] = value
+        content = OmegaConf.to_container(loaded, resolve=True)
     except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:
         said = " ".join(str(error).split())
         raise CheckpointError(f"{path}: found {said}; expected a YAML file of class_path and init_args.") from error
     if not isinstance(content, dict) or "class_path" not in content:
-        found = ", ".join(map(str, content)) or "nothing" if isinstance(content, dict) else type(content).__name__
+        found = ", ".join(map(str, content or ["nothing"]))
         raise CheckpointError(
             f"{path}: found {found}; expected class_path and init_args of a landmarker, as in configs/peers/pfld.yaml."
         )
     try:
         return build_landmarker({key: content[key] for key in ("class_path", "init_args") if key in content}).eval()
-    except ArgumentError as error:
-        raise CheckpointError(f"{path}: {option_error(str(error), ())}") from error
+    except (ArgumentError, ValueError) as error:
+        if isinstance(said := _own_error(error), WeightsError):
+            raise said from None
+        raise CheckpointError(f"{path}: {option_error(str(said), ())}") from error
+
+
+def _own_error(error: BaseException) -> BaseException:
+    """What went wrong while an object was built: jsonargparse wraps it in errors about its options."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, WeightsError):
+        cause = cause.__cause__
+    return cause or error
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, network: str = LANDMARKER) -> None:

@@ -294,11 +294,12 @@ def resampled(images: Tensor, frames: Tensor, size: int, shrinking: int = 1) -> 
         images: square crops in [0, 1], shape ``(B, 3, S, S)``.
         frames: affine maps from the frame's crop coordinates to those of ``images``, shape ``(B, 2, 3)``.
         size: side of the result, in pixels.
-        shrinking: how many pixels of a crop, in x and y, are averaged to one before it is sampled: half as many as one of
-            the frame's covers keep it from aliasing.
+        shrinking: how many pixels of a crop, in x and y, are averaged to one before it is sampled: half as many as one
+            of the frame's covers keep it from aliasing.
 
     Returns:
-        Shape ``(B, 3, size, size)``, by bicubic interpolation, or bilinear of averaged pixels; exactly ``images`` where there is nothing to do.
+        Shape ``(B, 3, size, size)``, by bicubic interpolation, or bilinear of averaged pixels; exactly ``images`` where
+        there is nothing to do.
     """
     side = images.shape[-1]
     identity = torch.eye(2, 3, device=frames.device, dtype=frames.dtype)

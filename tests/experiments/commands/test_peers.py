@@ -13,7 +13,6 @@ from experiments.checkpoints import read_landmarker
 from experiments.commands.peers import peers
 from experiments.errors import CheckpointError
 from experiments.peers.comparison import bootstrap_interval
-from experiments.scoring import score
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
 from tests.experiments.helpers import refused, rows, run
 from tests.layouts import write_artiface, write_cariface, write_folder, write_w300
@@ -112,7 +111,6 @@ def test_it_cannot_be_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         "init_args": {"file": str(path), "input": {"size": 112}, "output": {"first": 0}},
     }
     config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump({"model": {"init_args": {"landmarker": {"__replace__": True, **landmarker}}}}))
     config.write_text(yaml.safe_dump({"model": {"init_args": {"landmarker": landmarker}}}))
     command = ["train", "--setting=oracle", f"--config={config}", f"--paths.runs={tmp_path}/runs"]
     assert "a.onnx: found a network of OnnxLandmarker, which cannot be trained" in refused(capsys, *command)
@@ -125,7 +123,7 @@ def test_the_interval_of_a_mean() -> None:
     assert bootstrap_interval([3.0, 3.0]) == (3.0, 3.0)
 
 
-FIGURES = {"pfld": 9.09, "peppa_slim": 10.94, "mobilefacenet": 8.71, "face_api_68": 10.18, "mediapipe": 10.88}
+FIGURES = {"pfld": 9.09, "peppa_slim": 10.94, "mobilefacenet": 8.71, "face_api_68": 10.23, "mediapipe": 10.88}
 """Measured NME in % on the 25 caricatures, one crop."""
 
 

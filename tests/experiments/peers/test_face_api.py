@@ -75,7 +75,7 @@ def test_the_layers(tmp_path: Path) -> None:
     landmarker = FaceApiLandmarker(path, InputFormat(112), OutputFormat(), image_size=112).eval()
     images = torch.rand(2, 3, 112, 112)
     expected = reference(tensors, images).reshape(2, 68, 2)
-    torch.testing.assert_close(landmarker(images).landmarks, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(landmarker(images).landmarks, expected, rtol=0, atol=2e-3)
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
@@ -90,5 +90,5 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         read_manifest(path)
     for text in ("{", "[]", '[{"weights": [{"name": "a", "shape": [1]}], "paths": []}]'):
         path.write_text(text)
-        with pytest.raises(WeightsError, match="expected a TensorFlow.js manifest"):
+        with pytest.raises(WeightsError, match=r"expected a TensorFlow\.js manifest"):
             read_manifest(path)
