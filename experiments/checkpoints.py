@@ -81,8 +81,8 @@ def read_landmarker(path: str | Path, **variables: str) -> Landmarker:
     """
     try:
         loaded = OmegaConf.load(path)
-        for name, value in variables.items() if isinstance(loaded, DictConfig) else ():
-            loaded[name] = value
+        if isinstance(loaded, DictConfig):
+            loaded = OmegaConf.merge(loaded, variables)
         content = OmegaConf.to_container(loaded, resolve=True)
     except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:
         said = " ".join(str(error).split())
@@ -95,9 +95,9 @@ def read_landmarker(path: str | Path, **variables: str) -> Landmarker:
     try:
         return build_landmarker({key: content[key] for key in ("class_path", "init_args") if key in content}).eval()
     except (ArgumentError, ValueError) as error:
-        if isinstance(said := _own_error(error), WeightsError):
-            raise said from None
-        raise CheckpointError(f"{path}: {option_error(str(said), ())}") from error
+        if isinstance(cause := _own_error(error), WeightsError):
+            raise cause from None
+        raise CheckpointError(f"{path}: {option_error(str(cause), ())}") from error
 
 
 def _own_error(error: BaseException) -> BaseException:
