@@ -1,8 +1,9 @@
-"""Landmarkers from checkpoints of ours, and from the shipped configurations."""
+"""Landmarkers from checkpoints of ours, from shipped weights, and from the shipped configurations."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import yaml
 from jsonargparse import ArgumentError
@@ -14,7 +15,12 @@ from experiments.catalogue import config_files
 from experiments.compose import build
 from experiments.errors import CheckpointError, option_error
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.weights import WeightsError, load_matching, read_tensors
+from lightning_modules.weights import Provenance, WeightsError, load_matching, read_tensors
+
+log = logging.getLogger(__name__)
+
+DEFAULT_WEIGHTS: Final = "warpmark-light"
+"""The shipped weights that a command uses where it is given none."""
 
 _STARTING_POINTS = ("weights", "pretrained", "mean_face")
 """Landmarker arguments that say where training started: a checkpoint's own weights take their place."""
@@ -24,24 +30,24 @@ LANDMARKER = "landmarker"
 
 
 def read_checkpoint(path: str | Path, network: str = LANDMARKER) -> dict[str, Any]:
-    """Read a checkpoint of ours; code that it may contain is never run.
+    """Read a checkpoint of ours, or packed weights; code that a file may contain is never run.
 
     Args:
-        path: of the file.
+        path: of the file, or the name of shipped weights.
         network: what it must hold.
 
     Raises:
-        CheckpointError: no such file, a damaged one, pickled code, or a file without that network.
+        CheckpointError: no such file or name, a damaged file, pickled code, or a file without that network.
     """
     try:
-        content = read_tensors(Path(path))
+        content = read_tensors(path)
     except WeightsError as error:
         raise CheckpointError(f"{error} Checkpoints of a run are in its folder checkpoints/.") from error
     if not isinstance(content, Mapping) or "state_dict" not in content or network not in content:
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
         raise CheckpointError(
             f"{path}: found {found}; expected a Warpmark checkpoint with 'state_dict' and {network!r}. "
-            "Use one written by `make train`."
+            "Use one written by `make train` or `make pack`."
         )
     return dict(content)
 
@@ -49,7 +55,9 @@ def read_checkpoint(path: str | Path, network: str = LANDMARKER) -> dict[str, An
 def load_landmarker(path: str | Path) -> Landmarker:
     """Rebuild the landmarker of a checkpoint, with its weights, in evaluation mode.
 
-    In place of a checkpoint, a ``.yaml`` file may describe a landmarker that needs none, see :func:`read_landmarker`.
+    Args:
+        path: of a checkpoint or of packed weights, or the name of shipped ones, e.g. ``warpmark-light``; or of a ``.yaml``
+            file that describes a landmarker without a checkpoint, see :func:`read_landmarker`.
 
     Raises:
         CheckpointError: see :func:`read_checkpoint`; or the landmarker's class cannot be built.
@@ -57,6 +65,7 @@ def load_landmarker(path: str | Path) -> Landmarker:
     if Path(path).suffix in (".yaml", ".yml"):
         return read_landmarker(path)
     checkpoint = read_checkpoint(path)
+    tell_origin(checkpoint, path)
     try:
         landmarker = build_landmarker(checkpoint[LANDMARKER])
     except ArgumentError as error:
@@ -81,9 +90,8 @@ def read_landmarker(path: str | Path, **variables: str) -> Landmarker:
     """
     try:
         loaded = OmegaConf.load(path)
-        if isinstance(loaded, DictConfig):
-            loaded = OmegaConf.merge(loaded, variables)
-        content = OmegaConf.to_container(loaded, resolve=True)
+        merged = OmegaConf.merge(loaded, variables) if isinstance(loaded, DictConfig) else loaded
+        content = OmegaConf.to_container(merged, resolve=True)
     except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:
         said = " ".join(str(error).split())
         raise CheckpointError(f"{path}: found {said}; expected a YAML file of class_path and init_args.") from error
@@ -106,6 +114,47 @@ def _own_error(error: BaseException) -> BaseException:
     while cause is not None and not isinstance(cause, WeightsError):
         cause = cause.__cause__
     return cause or error
+
+
+def load_start(landmarker: Landmarker, spec: Mapping[str, Any], path: str | Path) -> Mapping[str, Any]:
+    """Give a landmarker the weights of a checkpoint of the same kind of landmarker, to go on training from.
+
+    Args:
+        landmarker: is changed in place.
+        spec: its ``class_path`` and ``init_args``.
+        path: of a checkpoint or of packed weights, or the name of shipped ones.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: see :func:`read_checkpoint`; or its landmarker is of another class or shape, or reads crops of
+            another size.
+    """
+    checkpoint = read_checkpoint(path)
+    theirs = checkpoint[LANDMARKER]
+    found, wanted = (str(one["class_path"]).rsplit(".", 1)[-1] for one in (theirs, spec))
+    size = (theirs.get("init_args") or {}).get("image_size", landmarker.image_size)
+    remedy = (
+        "Give the LANDMARKER and PROFILE it was trained with, or --model.init_args.landmarker.init_args.… as in "
+        f"{theirs.get('init_args')}."
+    )
+    if found != wanted:
+        raise CheckpointError(f"{path}: holds the weights of {found}; this run's landmarker is {wanted}. {remedy}")
+    load_weights(landmarker, checkpoint, path)
+    if size != landmarker.image_size:
+        raise CheckpointError(
+            f"{path}: reads crops of {size} pixels; this run's {wanted} has image_size {landmarker.image_size}. "
+            f"{remedy}"
+        )
+    return checkpoint
+
+
+def tell_origin(checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Log where packed weights come from and on which terms; of other checkpoints, which do not say, nothing."""
+    origin = checkpoint.get("provenance")
+    if isinstance(origin, Provenance):
+        log.info("using the weights %s (%s), trained on %s: %s", path, origin.version, origin.trained_on, origin.terms)
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, network: str = LANDMARKER) -> None:

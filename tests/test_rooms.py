@@ -19,7 +19,18 @@ FLOORS = {
     ),
     "callbacks": (),
     "experiments": (
-        *("errors", "run_folder", "catalogue", "compose", "checkpoints", "scoring", "artifacts", "cli", "bench"),
+        *(
+            "errors",
+            "run_folder",
+            "catalogue",
+            "compose",
+            "checkpoints",
+            "scoring",
+            "card",
+            "artifacts",
+            "cli",
+            "bench",
+        ),
         *("grids", "peers", "commands", "command_line", "__main__"),
     ),
 }

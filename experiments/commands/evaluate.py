@@ -12,19 +12,24 @@ from callbacks.nme_table import print_scores
 from datamodules.datasets import FolderDataModule
 from datamodules.faces import DataError
 from datamodules.loading import TestSet
-from experiments.checkpoints import load_landmarker
+from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
 from experiments.run_folder import output_file
 from experiments.scoring import score
 
 log = logging.getLogger(__name__)
 
 
-def evaluate(ckpt: str, test: str, out: str = "metrics.json", on_error: Literal["raise", "skip"] = "raise") -> Path:
-    """Score a checkpoint on a labelled folder, in total and per face.
+def evaluate(
+    test: str,
+    ckpt: str = DEFAULT_WEIGHTS,
+    out: str = "metrics.json",
+    on_error: Literal["raise", "skip"] = "raise",
+) -> Path:
+    """Score a checkpoint, or the shipped weights, on a labelled folder, in total and per face.
 
     Args:
-        ckpt: a checkpoint of a run
         test: folder of labelled faces, in either layout
+        ckpt: a checkpoint of a run, packed weights, or the name of shipped ones
         out: where to write NME, FR@8 and AUC@8; each face's NME goes beside it, as .faces.csv
         on_error: what an unreadable image does
 
