@@ -56,8 +56,8 @@ def load_landmarker(path: str | Path) -> Landmarker:
     """Rebuild the landmarker of a checkpoint, with its weights, in evaluation mode.
 
     Args:
-        path: of a checkpoint or of packed weights, or the name of shipped ones, e.g. ``warpmark-light``; or of a ``.yaml``
-            file that describes a landmarker without a checkpoint, see :func:`read_landmarker`.
+        path: of a checkpoint or of packed weights, or the name of shipped ones, e.g. ``warpmark-light``; or of a
+            ``.yaml`` file that describes a landmarker without a checkpoint, see :func:`read_landmarker`.
 
     Raises:
         CheckpointError: see :func:`read_checkpoint`; or the landmarker's class cannot be built.

@@ -16,7 +16,7 @@ from experiments.peers.comparison import bootstrap_interval
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
 from tests.experiments.helpers import refused, rows, run
 from tests.layouts import write_artiface, write_cariface, write_folder, write_w300
-from tests.lightning_modules.landmarkers.onnx_networks import write_fixed_points
+from tests.lightning_modules.landmarkers.fixed.onnx_networks import write_fixed_points
 
 SHARED = CONFIGS.parents[1] / "shared"
 

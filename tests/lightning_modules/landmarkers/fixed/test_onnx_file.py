@@ -15,7 +15,7 @@ from lightning_modules.landmarkers.fixed import InputFormat, OutputFormat
 from lightning_modules.landmarkers.inference import estimate
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
 from lightning_modules.weights import WeightsError, WeightsNotFoundError
-from tests.lightning_modules.landmarkers.onnx_networks import (
+from tests.lightning_modules.landmarkers.fixed.onnx_networks import (
     write_centre_of_light,
     write_channel_means,
     write_fixed_points,
