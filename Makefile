@@ -34,7 +34,7 @@ GRID ?= methods
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate figure curves grid import-weights test lint bench
+.PHONY: help setup train evaluate figure curves grid import-weights pack card test lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
@@ -68,8 +68,8 @@ train: setup ## pretrain, adapt, test: SETTING METHOD LANDMARKER PROFILE SEED, D
 		$(call option,METHOD,method) $(folders) $(call flag,RESUME,resume) $(call flag,EMA,ema) \
 		$(call flag,WANDB,wandb) $(ARGS)
 
-evaluate: setup ## score a checkpoint on labelled faces: CKPT=runs/…/last.ckpt TEST=folder [OUT=metrics.json]
-	@$(if $(and $(CKPT),$(TEST)),,$(error CKPT and TEST are not both set: make evaluate CKPT=runs/…/last.ckpt TEST=folder))
+evaluate: setup ## score a checkpoint (or the shipped weights) on labelled faces: TEST=folder [CKPT=…] [OUT=metrics.json]
+	@$(if $(TEST),,$(error TEST is not set: make evaluate TEST=folder [CKPT=runs/…/last.ckpt]))
 	@$(RUN) evaluate $(call option,CKPT,ckpt) $(call option,TEST,test) $(call option,OUT,out) $(ARGS)
 
 figure: setup ## a photo warped onto a stylised face: PHOTO=photo.jpg STYLISED=face.png [CKPT=…] [OUT=figure.png]
@@ -87,6 +87,15 @@ grid: setup ## many runs and their table: GRID, DATA or SOURCE TARGET TEST, [OUT
 import-weights: setup ## published weights under our names: LANDMARKER=star FROM=file [TO=file]
 	@$(if $(FROM),,$(error FROM is not set: make import-weights LANDMARKER=slpt FROM=file [TO=file]))
 	@$(RUN) import-weights --landmarker "$(LANDMARKER)" $(call option,FROM,from) $(call option,TO,to) $(ARGS)
+
+pack: setup ## weights to ship, from a checkpoint: CKPT=… NAME=… MADE_BY="make train …" TRAINED_ON="…" [OUT=…]
+	@$(if $(and $(CKPT),$(NAME)),,$(error CKPT and NAME are not both set: make pack CKPT=runs/…/last.ckpt NAME=warpmark-light))
+	@$(RUN) pack $(call option,CKPT,ckpt) $(call option,NAME,name) $(call option,MADE_BY,made-by) \
+		$(call option,TRAINED_ON,trained-on) $(call option,OUT,out) $(ARGS)
+
+card: setup ## measure shipped weights and write their card's figures: DATA=root [WEIGHTS=warpmark-light]
+	@$(if $(DATA),,$(error DATA is not set: make card DATA=folder with 300W/, CariFace_dataset/, AF_dataset/))
+	@$(RUN) card $(call option,DATA,data) $(call option,WEIGHTS,weights) $(ARGS)
 
 test: setup ## pass the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)

@@ -2,8 +2,9 @@
 
 import os
 import random
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ class ExactResume(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.seed is None:
             self.seed = int(trainer.strategy.broadcast(torch.initial_seed()))
+        _end_epoch(trainer)
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -49,6 +51,17 @@ class ExactResume(Callback):
         # Nothing here draws from these two; a method of the user's may.
         np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is what is seeded
         random.seed(seed)
+
+
+def _end_epoch(trainer: Trainer) -> None:
+    """Let a run that goes on from an epoch's last step begin the next epoch with its first step.
+
+    Lightning tells that the epoch is over by comparing its steps with those of the next one, which may have more.
+    """
+    loop = cast(Any, trainer.fit_loop)
+    batches = loop.epoch_loop.batch_progress
+    if loop.restarted_mid_epoch and loop.epoch_loop.restarted_on_train_batch_end and batches.is_last_batch:
+        batches.current.completed = sys.maxsize
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

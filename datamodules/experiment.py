@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.faces import DataError, FaceBatch, FaceSet, TrainBatch
 from datamodules.files import require_labelled
-from datamodules.loading import TestSet, evaluation_loader, steps_done, training_loader
+from datamodules.loading import Draws, TestSet, evaluation_loader, steps_done, training_loader
 from datamodules.transforms import Augmentation, FaceTransform, crop_shape
 
 _log = logging.getLogger(__name__)
@@ -118,10 +118,12 @@ class ExperimentDataModule(LightningDataModule):
         return torch.from_numpy(np.stack([crop_shape(shape) for shape in self.source_faces.shapes()]))
 
     def train_dataloader(self) -> DataLoader[TrainBatch]:
-        """Random (source, target) pairs; the k-th batch depends on (seed, k) alone.
+        """Random (source, target) pairs, or what else the method's current epoch draws (:class:`Draws`).
+
+        The k-th batch depends on (seed, k) and on those draws alone.
 
         Raises:
-            DataError: the trainer's method needs a target and there is none.
+            DataError: the trainer's method needs a target and there is none, or frontal photos and there are none.
         """
         method = getattr(self.trainer, "lightning_module", None)
         uses_target = getattr(method, "needs_target", True)
@@ -132,18 +134,37 @@ class ExperimentDataModule(LightningDataModule):
                 "Give `data.target`, or choose METHOD=supervised."
             )
         rank, world_size = self._rank()
+        draws = getattr(method, "draws", Draws)
+        frontal = self._frontal() if draws().frontal else []
         return training_loader(
             self.source_faces,
             target,
             FaceTransform(self.image_size, self.augmentation),
             self.batch_size,
-            self.steps_per_epoch or max(1, len(self.source_faces) // (self.batch_size * world_size)),
+            self.steps_per_epoch or self._steps_of_a_pass(draws(), len(frontal)),
             self.seed,
             self._step,
             rank,
             world_size,
             self.num_workers,
+            draws,
+            frontal,
         )
+
+    def _frontal(self) -> list[int]:
+        if found := self.source_faces.frontal():
+            return found
+        raise DataError(
+            f"none of the {len(self.source_faces)} source photos is frontal, by a list or by its landmarks, and the "
+            "method asks for such. Add some, or set model.init_args.warper_frontal=false."
+        )
+
+    def _steps_of_a_pass(self, draws: Draws, frontal: int) -> int:
+        """Steps until each face was drawn about once; the last ones, too few for a batch, are left out."""
+        source = frontal if draws.frontal else len(self.source_faces)
+        target = 0 if self.target_faces is None else len(self.target_faces)
+        count = source + target if draws.mixed else min(source, target) if draws.shorter else source
+        return max(1, count // (self.batch_size * self._rank()[1]))
 
     def target_loader(self) -> DataLoader[FaceBatch]:
         """This process's share of the target faces, plain crops, in order (for pseudo landmarks).

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from datamodules.ibug68 import FRONTAL_TURN, sideways_turn
+
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 
@@ -72,6 +74,13 @@ class FaceSet(Sequence[Face], ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """A short text that changes with the set's content; weights trained on the set are kept under it."""
+
+    def frontal(self) -> list[int]:
+        """The places of the faces that look into the camera, of a labelled set; by pose unless the set knows better.
+
+        By pose they are those whose landmarks show a :func:`sideways_turn` of at most :data:`FRONTAL_TURN`.
+        """
+        return [i for i, shape in enumerate(self.shapes()) if sideways_turn(shape) <= FRONTAL_TURN]
 
     def __getitem__(self, index: int) -> Face:  # type: ignore[override]  # no slices
         if not 0 <= index < len(self):
@@ -137,6 +146,10 @@ class JoinedFaces(FaceSet):
 
     def fingerprint(self) -> str:
         return "+".join(s.fingerprint() for s in self.sets)
+
+    def frontal(self) -> list[int]:
+        starts = [0, *self._ends.tolist()]
+        return [start + i for start, s in zip(starts, self.sets, strict=False) for i in s.frontal()]
 
     def face(self, index: int) -> Face:
         which = int(np.searchsorted(self._ends, index, side="right"))

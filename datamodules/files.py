@@ -73,6 +73,12 @@ class FileFaces(FaceSet):
     def shapes(self) -> list[FloatArray]:
         return [landmarks for landmarks in self._landmarks if landmarks is not None]
 
+    def frontal(self) -> list[int]:
+        """Those that a list of the data set names, where it has one; else by pose, see :meth:`FaceSet.frontal`."""
+        if any(entry.frontal is not None for entry in self.entries):
+            return [i for i, entry in enumerate(self.entries) if entry.frontal]
+        return super().frontal()
+
     def fingerprint(self) -> str:
         """Hash of paths below the common folder, file sizes, landmarks and boxes; it stays when the data are moved."""
         top = os.path.commonpath([path.absolute().parent for path in self.paths])

@@ -58,3 +58,32 @@ def interocular_distance(landmarks: npt.NDArray[np.floating]) -> npt.NDArray[np.
     """Distance between the outer eye corners, shape ``(...)``, in the unit of ``landmarks``, shape ``(..., 68, 2)``."""
     left, right = OUTER_EYE_CORNERS
     return np.asarray(np.linalg.norm(landmarks[..., left, :] - landmarks[..., right, :], axis=-1))
+
+
+_SIDES: Final = ((0, 36), (16, 45))
+"""Upper end of the jaw line and outer corner of the eye, at smaller x and at larger x in a frontal face."""
+
+_NOSE_TIP: Final = 30
+
+FRONTAL_TURN: Final = 0.06
+"""Largest :func:`sideways_turn` of a face that is called frontal, about 7° of yaw. Chosen on 300W's training photos: it
+calls 33 % of them frontal where the published list of frontal photos names 31 %, and agrees with it on 76 %."""
+
+
+def sideways_turn(landmarks: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """How far faces are turned to the side, about in proportion to the tangent of their yaw.
+
+    The nose tip's distance from the middle between the sides of the face, along the axis that joins them and in lengths
+    of that axis. It does not change when the face is moved, scaled or rotated within the image.
+
+    Args:
+        landmarks: any frame with y down, shape ``(..., 68, 2)``.
+
+    Returns:
+        0 or more, shape ``(...)``: 0 for a frontal face, about 0.3 at 35°; infinite where the sides coincide.
+    """
+    left, right = (landmarks[..., list(side), :].mean(axis=-2) for side in _SIDES)
+    axis, nose = right - left, landmarks[..., _NOSE_TIP, :] - (left + right) / 2
+    length = (axis**2).sum(axis=-1)
+    along = np.abs((nose * axis).sum(axis=-1))
+    return np.asarray(np.divide(along, length, out=np.full_like(along, np.inf), where=length > 0))

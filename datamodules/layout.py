@@ -33,6 +33,7 @@ class Entry:
         box: given face box ``(x0, y0, x1, y1)`` in image pixels, or None.
         subsets: names of the subsets the face counts in.
         problem: what is already known to be wrong with it, or None.
+        frontal: whether a list calls the face frontal; None without such a list.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Entry:
     box: FloatArray | None = None
     subsets: tuple[str, ...] = ()
     problem: DataError | None = None
+    frontal: bool | None = None
 
 
 def list_folder(folder: Path, expected: str, remedy: str) -> list[Path]:

@@ -1,7 +1,7 @@
 """Face sets to loaders. A training batch depends on (seed, step) alone, so that a resumed run goes on exactly."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -9,11 +9,52 @@ import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.faces import Face, FaceBatch, FaceSample, FaceSet, TrainBatch, collate
-from datamodules.transforms import FaceTransform
+from datamodules.faces import Face, FaceBatch, FaceSample, FaceSet, FloatArray, TrainBatch, collate
+from datamodules.ibug68 import NUM_LANDMARKS
+from datamodules.transforms import CROP_FACTOR, FaceTransform
 
 Draw = tuple[int, int]
 """(index in the face set, seed of the augmentation)."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which face, and how it is cropped. It holds all that a loader process must know, and nothing of the training.
+
+    Attributes:
+        index: in the face set.
+        seed: of the augmentation; None for the plain crop.
+        box: crop to this one ``(x0, y0, x1, y1)``, image pixels, in the place of the face's own; None for its own.
+    """
+
+    index: int
+    seed: int | None = None
+    box: tuple[float, float, float, float] | None = None
+
+
+Pair = tuple[Cut | None, Cut | None]
+"""(source, target): both, or one of them where the batch is drawn from one set of both."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What the training batches of an epoch are drawn from, and how their faces are cropped.
+
+    Attributes:
+        plain: crops are not augmented.
+        frontal: of the source, only frontal photos are drawn.
+        mixed: a batch has ``batch_size`` faces, source and target shuffled as one set; by default it has as many of
+            either, drawn independently. Only its photos or only its target faces may then be there.
+        shorter: an epoch is one pass over the smaller of both sets, by default over the source.
+        boxes: crop target faces to these boxes, image pixels, shape ``(N, 4)``, where they are finite and not empty;
+            None, or such a row, for a face's own.
+    """
+
+    plain: bool = False
+    frontal: bool = False
+    mixed: bool = False
+    shorter: bool = False
+    boxes: FloatArray | None = None
 
 
 @dataclass
@@ -30,7 +71,7 @@ class TestSet:
 
 
 class FaceDataset(Dataset[Any]):
-    """A face set seen through a transform, indexed by a :data:`Draw`, or by an int where nothing is augmented."""
+    """A face set seen through a transform, indexed by a :class:`Cut`, or by an int for the plain crop."""
 
     def __init__(self, faces: FaceSet, transform: FaceTransform) -> None:
         self.faces, self.transform = faces, transform
@@ -38,25 +79,41 @@ class FaceDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.faces)
 
-    def __getitem__(self, key: int | Draw) -> FaceSample:
-        index, seed = key if isinstance(key, tuple) else (key, 0)
-        return self.transform(self.faces[index], index, seed)
+    def __getitem__(self, key: int | Cut) -> FaceSample:
+        cut = key if isinstance(key, Cut) else Cut(key)
+        face = self.faces[cut.index]
+        if cut.box is not None:
+            face = replace(face, box=np.array(cut.box, np.float32))
+        return self.transform(face, cut.index, cut.seed)
 
 
 class PairDataset(Dataset[Any]):
-    """Source faces, each with a target face drawn independently of it, or with None where there is no target."""
+    """Source faces and target faces, indexed by a :data:`Pair`."""
 
     def __init__(self, source: FaceDataset, target: FaceDataset | None) -> None:
         self.source, self.target = source, target
 
-    def __getitem__(self, key: tuple[Draw, Draw]) -> tuple[FaceSample, FaceSample | None]:
-        return self.source[key[0]], None if self.target is None else self.target[key[1]]
+    def __getitem__(self, key: Pair) -> tuple[FaceSample | None, FaceSample | None]:
+        source, target = key
+        found = None if target is None or self.target is None else self.target[target]
+        return None if source is None else self.source[source], found
 
 
-def collate_pairs(pairs: list[tuple[FaceSample, FaceSample | None]]) -> TrainBatch:
-    """Stack (source, target) samples; the batch has no target if the samples have none."""
+def collate_pairs(pairs: Sequence[tuple[FaceSample | None, FaceSample | None]]) -> TrainBatch:
+    """Stack (source, target) samples; the batch has no target if the samples have none, but always a source."""
+    sources = [source for source, _ in pairs if source is not None]
     targets = [target for _, target in pairs if target is not None]
-    return TrainBatch(collate([source for source, _ in pairs]), collate(targets) if targets else None)
+    target = collate(targets) if targets else None
+    if sources:
+        return TrainBatch(collate(sources), target)
+    assert target is not None, "a sampler's batches are not empty"
+    return TrainBatch(_no_faces(target), target)
+
+
+def _no_faces(like: FaceBatch) -> FaceBatch:
+    """A labelled batch of no face, in the shape of another."""
+    tensors = {name: getattr(like, name)[:0] for name in ("images", "matrices", "flipped", "indices")}
+    return FaceBatch(**tensors, landmarks=torch.zeros(0, NUM_LANDMARKS, 2), paths=[])
 
 
 @dataclass(frozen=True)
@@ -84,19 +141,28 @@ class FaceStream:
         return int(np.random.SeedSequence([self.seed, self.stream, 1, position]).generate_state(1)[0])
 
 
-class PairBatchSampler(Sampler[list[tuple[Draw, Draw]]]):
-    """Batches of (source draw, target draw); the k-th batch of a run depends on (seed, k) alone.
+SOURCE, TARGET, FRONTAL, MIXED = range(4)
+"""Streams of a run: each is a shuffle of its own."""
+
+
+class PairBatchSampler(Sampler[list[Pair]]):
+    """Batches of (source, target) cuts; the k-th batch of a run depends on (seed, k) and the epoch's draws alone.
+
+    An iteration yields ``steps_per_epoch`` batches from the current step of the run on. A trainer that resumes within
+    an epoch takes as many as that epoch has left.
 
     Args:
         source_count: number of source faces.
         target_count: number of target faces (1 where there is no target).
-        batch_size: pairs per process and step.
-        steps_per_epoch: batches of an epoch. Epochs end at multiples of it, counted over the whole run: a run resumed
-            within an epoch first completes that epoch.
+        batch_size: pairs per process and step; faces where both sets are mixed.
+        steps_per_epoch: batches of an epoch.
         seed: of the order and of the augmentation.
         position: returns the step of the run at which an iteration starts.
         rank: this process.
         world_size: number of processes, among which each step's pairs are split evenly.
+        draws: returns what the epoch draws, when its first batch is asked for. It is asked in the main process only:
+            what a loader process must know of it lies in the keys that this yields.
+        frontal: places of the frontal source faces.
     """
 
     def __init__(
@@ -109,21 +175,57 @@ class PairBatchSampler(Sampler[list[tuple[Draw, Draw]]]):
         position: Callable[[], int] = int,
         rank: int = 0,
         world_size: int = 1,
+        draws: Callable[[], Draws] = Draws,
+        frontal: Sequence[int] = (),
     ) -> None:
-        self.streams = FaceStream(source_count, seed, 0), FaceStream(target_count, seed, 1)
-        self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
+        self.counts = {SOURCE: source_count, TARGET: target_count, FRONTAL: len(frontal)}
+        self.counts[MIXED] = source_count + target_count
+        self.seed, self.batch_size, self.steps_per_epoch = seed, batch_size, steps_per_epoch
         self.position, self.rank, self.world_size = position, rank, world_size
+        self.draws, self.frontal = draws, frontal
 
     def __len__(self) -> int:
         return self.steps_per_epoch
 
-    def __iter__(self) -> Iterator[list[tuple[Draw, Draw]]]:
+    def __iter__(self) -> Iterator[list[Pair]]:
+        draws = self.draws()
         first = self.position()
-        end = (first // self.steps_per_epoch + 1) * self.steps_per_epoch
-        for step in range(first, end):
+        for step in range(first, first + self.steps_per_epoch):
             start = (step * self.world_size + self.rank) * self.batch_size
-            source, target = (stream.draws(start, self.batch_size) for stream in self.streams)
-            yield list(zip(source, target, strict=True))
+            yield self._mixed(draws, start) if draws.mixed else self._pairs(draws, start)
+
+    def _drawn(self, stream: int, start: int) -> list[Draw]:
+        return FaceStream(self.counts[stream], self.seed, stream).draws(start, self.batch_size)
+
+    def _pairs(self, draws: Draws, start: int) -> list[Pair]:
+        source = self._drawn(FRONTAL if draws.frontal else SOURCE, start)
+        if draws.frontal:
+            source = [(self.frontal[place], seed) for place, seed in source]
+        target = self._drawn(TARGET, start)
+        return [(_cut(draws, one), _target_cut(draws, other)) for one, other in zip(source, target, strict=True)]
+
+    def _mixed(self, draws: Draws, start: int) -> list[Pair]:
+        """Places from the source's number on are the target's."""
+        count = self.counts[SOURCE]
+        return [
+            (_cut(draws, (place, seed)), None) if place < count else (None, _target_cut(draws, (place - count, seed)))
+            for place, seed in self._drawn(MIXED, start)
+        ]
+
+
+def _cut(draws: Draws, draw: Draw) -> Cut:
+    index, seed = draw
+    return Cut(index, None if draws.plain else seed)
+
+
+def _target_cut(draws: Draws, draw: Draw) -> Cut:
+    cut = _cut(draws, draw)
+    if draws.boxes is None:
+        return cut
+    x0, y0, x1, y1 = draws.boxes[cut.index].tolist()
+    # Comparisons with what is not a number are false.
+    fits = max(x1 - x0, y1 - y0) > 0 and np.isfinite([x0, y0, x1, y1]).all()
+    return replace(cut, box=(x0, y0, x1, y1)) if fits else cut
 
 
 def training_loader(
@@ -137,14 +239,17 @@ def training_loader(
     rank: int = 0,
     world_size: int = 1,
     num_workers: int = 0,
+    draws: Callable[[], Draws] = Draws,
+    frontal: Sequence[int] = (),
 ) -> DataLoader[TrainBatch]:
-    """A loader of random (source, target) pairs, both under ``transform``; see :class:`PairBatchSampler`."""
+    """A loader of random (source, target) pairs, or of both mixed; see :class:`PairBatchSampler` for its arguments."""
     target_count = 1 if target is None else len(target)
+    sampler = PairBatchSampler(
+        len(source), target_count, batch_size, steps_per_epoch, seed, position, rank, world_size, draws, frontal
+    )
     return DataLoader(
         PairDataset(FaceDataset(source, transform), None if target is None else FaceDataset(target, transform)),
-        batch_sampler=PairBatchSampler(
-            len(source), target_count, batch_size, steps_per_epoch, seed, position, rank, world_size
-        ),
+        batch_sampler=sampler,
         num_workers=num_workers,
         collate_fn=collate_pairs,
         # Without its own generator, an iteration would draw a number from torch's global one.
@@ -155,14 +260,20 @@ def training_loader(
 
 
 def evaluation_loader(
-    faces: FaceSet, size: int, batch_size: int, num_workers: int = 0, rank: int = 0, world_size: int = 1
+    faces: FaceSet,
+    size: int,
+    batch_size: int,
+    num_workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    crop_factor: float = CROP_FACTOR,
 ) -> DataLoader[FaceBatch]:
     """A loader of plain crops of ``size`` pixels, in order: every ``world_size``-th face, from face ``rank`` on.
 
     Each face is loaded by exactly one process; none is repeated to fill up a share.
     """
     return DataLoader(
-        FaceDataset(faces, FaceTransform(size)),
+        FaceDataset(faces, FaceTransform(size, crop_factor=crop_factor)),
         batch_size=batch_size,
         sampler=range(rank, len(faces), world_size),
         num_workers=num_workers,
@@ -188,5 +299,21 @@ def face_loader(
 def steps_done(trainer: Trainer) -> int:
     """Number of training batches a run has finished, including those before it was resumed."""
     # Not `global_step`, which counts the steps of every optimizer.
-    progress = cast(Any, trainer.fit_loop.epoch_loop.batch_progress)
-    return int(progress.total.processed)
+    return int(_batches(trainer).total.processed)
+
+
+def steps_of_epoch(trainer: Trainer) -> int:
+    """Number of training batches finished in the current epoch, including those before the run was resumed."""
+    return int(_batches(trainer).current.processed)
+
+
+def epoch_drawn(trainer: Trainer) -> int:
+    """The epoch that a loader's next iteration belongs to.
+
+    Not ``current_epoch``: while a run is resumed, loaders are made before Lightning has set that.
+    """
+    return int(cast(Any, trainer.fit_loop).epoch_progress.current.processed)
+
+
+def _batches(trainer: Trainer) -> Any:
+    return cast(Any, trainer.fit_loop.epoch_loop.batch_progress)

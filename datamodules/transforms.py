@@ -25,28 +25,74 @@ Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Normal:
+    """A normal distribution whose tails are clipped: what lies farther out becomes the nearest value within.
+
+    Args:
+        mean: of the distribution.
+        deviation: its standard deviation before clipping.
+        clip: how many deviations from the mean the farthest values lie.
+
+    Raises:
+        ValueError: ``deviation`` or ``clip`` is negative.
+    """
+
+    mean: float = 0.0
+    deviation: float = 1.0
+    clip: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.deviation < 0 or self.clip < 0:
+            raise ValueError(f"deviation={self.deviation}, clip={self.clip}: expected 0 or more.")
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """One value."""
+        return self.mean + self.deviation * float(np.clip(rng.normal(), -self.clip, self.clip))
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """How training crops vary. Probabilities are per image; 0 switches a part off.
 
+    There are two ways to place a crop. By default the plain crop, with its surroundings, is turned, stretched and
+    shifted. With ``crop_factor`` it is cut out of the image at once, turned and of another size, as the published
+    program does; then ``rotation`` and ``translation`` may be normal distributions too, and ``scale`` is not used.
+
     Args:
         flip: probability of mirroring (landmarks are permuted to keep their names).
-        rotation: largest rotation either way, in degrees.
+        rotation: largest rotation either way, in degrees; or its distribution.
         scale: range of the face's width and of its height relative to the plain crop, drawn separately.
-        translation: largest shift in x and in y, as a share of the crop's side.
-        occlusion: probability of covering up to three rectangles of 10 to 40 % of the side with one colour.
+        translation: largest shift in x and in y, as a share of the crop's side; or its distribution.
+        occlusion: probability of covering up to three rectangles of 10 to 40 % of the side with one colour, or the one
+            of ``occluder``.
         colour: probability of changing brightness, contrast, saturation and hue.
         grey: probability of conversion to grey.
         blur: probability of a Gaussian blur.
+        crop_factor: the crop's side over the longer side of the face's box, one for both axes (the plain crop's is
+            1.2). For a face without landmarks and box it applies to the image as if 1.2 gave the whole of it.
+        occluder: the width and the height of a single occluder, drawn separately, over the crop's side.
+
+    Raises:
+        ValueError: ``rotation`` or ``translation`` is a distribution and there is no ``crop_factor``.
     """
 
     flip: float = 0.5
-    rotation: float = 15.0
+    rotation: float | Normal = 15.0
     scale: tuple[float, float] = (0.85, 1.15)
-    translation: float = 0.06
+    translation: float | Normal = 0.06
     occlusion: float = 0.3
     colour: float = 0.6
     grey: float = 0.15
     blur: float = 0.2
+    crop_factor: Normal | None = None
+    occluder: Normal | None = None
+
+    def __post_init__(self) -> None:
+        if self.crop_factor is None and (isinstance(self.rotation, Normal) or isinstance(self.translation, Normal)):
+            raise ValueError(
+                "rotation and translation can be distributions only together with crop_factor, e.g. "
+                "{mean: 1.2, deviation: 0.05, clip: 1.0}; give it, or plain numbers for both."
+            )
 
 
 StartBox = Literal["annotated", "given", "whole"]
@@ -111,16 +157,17 @@ def crop_square(face: Face, start: StartBox | None = None) -> Square:
     return Square.around(box)
 
 
-def crop_matrix(face: Face, size: int) -> Matrix:
+def crop_matrix(face: Face, size: int, factor: float = CROP_FACTOR) -> Matrix:
     """The affine map ``(2, 3)`` from image pixels to the pixels of the square crop of ``size``.
 
-    The crop is centred on the landmarks' box, its side 1.2 × the box's longer side. Without landmarks the given or
-    detected box is used in the same way; without either, the crop is the whole image (side: the longer of its two).
+    The crop is centred on the landmarks' box, its side ``factor`` × the box's longer side. Without landmarks
+    the given or detected box is used in the same way; without either, the crop is the whole image (side: the longer of
+    its two, times ``factor`` / 1.2).
 
     Raises:
         DataError: the box is empty.
     """
-    return crop_square(face).matrix(size)
+    return crop_square(face).scaled(factor / CROP_FACTOR).matrix(size)
 
 
 def crop_shape(landmarks: FloatArray) -> FloatArray:
@@ -158,27 +205,48 @@ class FaceTransform:
     Args:
         size: side of the crop, in pixels.
         augmentation: how to vary it, or None for the plain crop (evaluation, pseudo landmarks).
+        crop_factor: side of the crop over the longer side of the face's box.
     """
 
-    def __init__(self, size: int, augmentation: Augmentation | None = None) -> None:
-        self.size = size
-        self.canvas = round(size * _CANVAS / 2) * 2 if augmentation else size
+    def __init__(self, size: int, augmentation: Augmentation | None = None, crop_factor: float = CROP_FACTOR) -> None:
+        self.size, self.augmentation, self.crop_factor = size, augmentation, crop_factor
+        self.canvas = round(size * _CANVAS / 2) * 2
         self.pipeline = None if augmentation is None else _pipeline(augmentation, size)
 
-    def __call__(self, face: Face, index: int = 0, seed: int = 0) -> FaceSample:
-        """Crop ``face``. The augmentation depends on ``seed`` alone, so that a resumed run repeats it."""
-        matrix = crop_matrix(face, self.size)
+    def __call__(self, face: Face, index: int = 0, seed: int | None = 0) -> FaceSample:
+        """Crop ``face``. The augmentation depends on ``seed`` alone, so that a resumed run repeats it.
+
+        Args:
+            face: the face.
+            index: its place in its set.
+            seed: of the augmentation; None for the plain crop.
+
+        Raises:
+            DataError: the face's box is empty.
+        """
+        matrix = crop_matrix(face, self.size, self.crop_factor)
+        if self.augmentation is None or self.pipeline is None or seed is None:
+            return self._sample(face, cut(face.image, matrix, self.size), matrix, index)
+        self.pipeline.set_random_seed(seed)
+        rng = np.random.default_rng(seed)
+        if self.augmentation.crop_factor is None:
+            image, matrix = self._turned(face, matrix, self.pipeline)
+        else:
+            matrix = compose(_placement(self.augmentation, self.size, rng), matrix)
+            image = self.pipeline(image=cut(face.image, matrix, self.size))["image"]
+        if self.augmentation.occluder is not None and rng.random() < self.augmentation.occlusion:
+            image = _occluded(image, self.augmentation.occluder, rng)
+        return self._sample(face, image, matrix, index)
+
+    def _turned(self, face: Face, matrix: Matrix, pipeline: A.Compose) -> tuple[ByteArray, Matrix]:
+        """The plain crop with its surroundings, varied by ``pipeline``; and its matrix."""
         margin = (self.canvas - self.size) / 2
         matrix = compose(np.array([[1, 0, margin], [0, 1, margin]]), matrix)
-        image = cut(face.image, matrix, self.canvas)
-        if self.pipeline is not None:
-            self.pipeline.set_random_seed(seed)
-            # Reference points far apart: their positions come back in float32, so a short distance would lose digits.
-            reference = _REFERENCE * self.canvas
-            out = self.pipeline(image=image, keypoints=reference)
-            image, moved = out["image"], np.asarray(out["keypoints"], dtype=np.float64)
-            matrix = compose(_affine_between(moved, self.canvas), matrix)
-        return self._sample(face, image, matrix, index)
+        # Reference points far apart: their positions come back in float32, so a short distance would lose digits.
+        reference = _REFERENCE * self.canvas
+        out = pipeline(image=cut(face.image, matrix, self.canvas), keypoints=reference)
+        moved = np.asarray(out["keypoints"], dtype=np.float64)
+        return out["image"], compose(_affine_between(moved, self.canvas), matrix)
 
     def _sample(self, face: Face, image: ByteArray, matrix: Matrix, index: int) -> FaceSample:
         flipped = bool(np.linalg.det(matrix[:, :2]) < 0)
@@ -202,18 +270,42 @@ def _affine_between(moved: npt.NDArray[np.float64], step: float) -> Matrix:
     return np.stack([(moved[1] - origin) / step, (moved[2] - origin) / step, origin], axis=1)
 
 
+def _placement(how: Augmentation, size: int, rng: np.random.Generator) -> Matrix:
+    """A random map from the pixels of the plain crop to those of a crop of another size, turned, shifted, mirrored."""
+    assert how.crop_factor is not None, "without it, crops are placed otherwise"
+    scale = CROP_FACTOR / how.crop_factor.draw(rng)
+    turn = np.radians(_draw(how.rotation, rng))
+    shift = np.array([_draw(how.translation, rng), _draw(how.translation, rng)]) * size
+    linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    # About size / 2, where the plain crop has the box's centre.
+    centre = np.array([size / 2, size / 2])
+    matrix = np.hstack([linear, (centre + shift - linear @ centre)[:, None]])
+    if rng.random() < how.flip:
+        matrix = compose(np.array([[-1.0, 0.0, size - 1.0], [0.0, 1.0, 0.0]]), matrix)
+    return matrix
+
+
+def _draw(how: float | Normal, rng: np.random.Generator) -> float:
+    """From a distribution, or evenly between a number and its negative."""
+    return how.draw(rng) if isinstance(how, Normal) else float(rng.uniform(-how, how))
+
+
+def _occluded(image: ByteArray, sides: Normal, rng: np.random.Generator) -> ByteArray:
+    """The image with one rectangle of a random colour, all of it inside."""
+    size = len(image)
+    width, height = (round(size * min(max(sides.draw(rng), 0.0), 1.0)) for _ in range(2))
+    left, top = (int(rng.integers(0, size - side + 1)) for side in (width, height))
+    image = image.copy()
+    image[top : top + height, left : left + width] = rng.integers(0, 256, 3)
+    return image
+
+
 def _pipeline(how: Augmentation, size: int) -> A.Compose:
+    """What albumentations does: all of it, or what does not move pixels where the crop is placed before."""
+    moves = [] if how.crop_factor is not None else _moves(how, size)
     return A.Compose(
         [
-            A.HorizontalFlip(p=how.flip),
-            A.Affine(
-                rotate=(-how.rotation, how.rotation),
-                scale=how.scale,
-                # albumentations takes a share of the canvas, which is larger than the crop.
-                translate_percent=(-how.translation / _CANVAS, how.translation / _CANVAS),
-                p=1.0,
-            ),
-            A.CenterCrop(size, size),
+            *moves,
             A.ColorJitter(
                 brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=(-0.08, 0.08), p=how.colour
             ),
@@ -224,8 +316,19 @@ def _pipeline(how: Augmentation, size: int) -> A.Compose:
                 hole_height_range=(0.1, 0.4),
                 hole_width_range=(0.1, 0.4),
                 fill="random_uniform",
-                p=how.occlusion,
+                p=how.occlusion if how.occluder is None else 0.0,
             ),
         ],
-        keypoint_params=A.KeypointParams(format="xy", remove_invisible=False),
+        keypoint_params=A.KeypointParams(format="xy", remove_invisible=False) if moves else None,
     )
+
+
+def _moves(how: Augmentation, size: int) -> list[A.BasicTransform]:
+    assert not isinstance(how.rotation, Normal), "refused by Augmentation"
+    assert not isinstance(how.translation, Normal), "refused by Augmentation"
+    shift = how.translation / _CANVAS  # albumentations takes a share of the canvas, which is larger than the crop
+    return [
+        A.HorizontalFlip(p=how.flip),
+        A.Affine(rotate=(-how.rotation, how.rotation), scale=how.scale, translate_percent=(-shift, shift), p=1.0),
+        A.CenterCrop(size, size),
+    ]

@@ -1,18 +1,26 @@
-"""Landmarkers from checkpoints of ours, and from the shipped configurations."""
+"""Landmarkers from checkpoints of ours, from shipped weights, and from the shipped configurations."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
+import yaml
 from jsonargparse import ArgumentError
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from experiments.catalogue import config_files
 from experiments.compose import build
 from experiments.errors import CheckpointError, option_error
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.weights import WeightsError, load_matching, read_tensors
+from lightning_modules.weights import Provenance, WeightsError, load_matching, read_tensors
+
+log = logging.getLogger(__name__)
+
+DEFAULT_WEIGHTS: Final = "warpmark-light"
+"""The shipped weights that a command uses where it is given none."""
 
 _STARTING_POINTS = ("weights", "pretrained", "mean_face")
 """Landmarker arguments that say where training started: a checkpoint's own weights take their place."""
@@ -22,24 +30,24 @@ LANDMARKER = "landmarker"
 
 
 def read_checkpoint(path: str | Path, network: str = LANDMARKER) -> dict[str, Any]:
-    """Read a checkpoint of ours; code that it may contain is never run.
+    """Read a checkpoint of ours, or packed weights; code that a file may contain is never run.
 
     Args:
-        path: of the file.
+        path: of the file, or the name of shipped weights.
         network: what it must hold.
 
     Raises:
-        CheckpointError: no such file, a damaged one, pickled code, or a file without that network.
+        CheckpointError: no such file or name, a damaged file, pickled code, or a file without that network.
     """
     try:
-        content = read_tensors(Path(path))
+        content = read_tensors(path)
     except WeightsError as error:
         raise CheckpointError(f"{error} Checkpoints of a run are in its folder checkpoints/.") from error
     if not isinstance(content, Mapping) or "state_dict" not in content or network not in content:
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
         raise CheckpointError(
             f"{path}: found {found}; expected a Warpmark checkpoint with 'state_dict' and {network!r}. "
-            "Use one written by `make train`."
+            "Use one written by `make train` or `make pack`."
         )
     return dict(content)
 
@@ -47,10 +55,17 @@ def read_checkpoint(path: str | Path, network: str = LANDMARKER) -> dict[str, An
 def load_landmarker(path: str | Path) -> Landmarker:
     """Rebuild the landmarker of a checkpoint, with its weights, in evaluation mode.
 
+    Args:
+        path: of a checkpoint or of packed weights, or the name of shipped ones, e.g. ``warpmark-light``; or of a
+            ``.yaml`` file that describes a landmarker without a checkpoint, see :func:`read_landmarker`.
+
     Raises:
         CheckpointError: see :func:`read_checkpoint`; or the landmarker's class cannot be built.
     """
+    if Path(path).suffix in (".yaml", ".yml"):
+        return read_landmarker(path)
     checkpoint = read_checkpoint(path)
+    tell_origin(checkpoint, path)
     try:
         landmarker = build_landmarker(checkpoint[LANDMARKER])
     except ArgumentError as error:
@@ -60,6 +75,86 @@ def load_landmarker(path: str | Path) -> Landmarker:
         ) from error
     load_weights(landmarker, checkpoint, path)
     return landmarker.eval()
+
+
+def read_landmarker(path: str | Path, **variables: str) -> Landmarker:
+    """The landmarker that a YAML file describes, e.g. one of configs/peers, in evaluation mode.
+
+    Args:
+        path: of a file of ``class_path`` and ``init_args``, where these may refer to the file's other keys.
+        variables: values of such keys, instead of the file's.
+
+    Raises:
+        CheckpointError: there is no such file, or it does not describe a landmarker.
+        WeightsError: the landmarker's own file cannot be used.
+    """
+    try:
+        loaded = OmegaConf.load(path)
+        merged = OmegaConf.merge(loaded, variables) if isinstance(loaded, DictConfig) else loaded
+        content = OmegaConf.to_container(merged, resolve=True)
+    except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:
+        said = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: found {said}; expected a YAML file of class_path and init_args.") from error
+    if not isinstance(content, dict) or "class_path" not in content:
+        found = ", ".join(map(str, content or ["nothing"]))
+        raise CheckpointError(
+            f"{path}: found {found}; expected class_path and init_args of a landmarker, as in configs/peers/pfld.yaml."
+        )
+    try:
+        return build_landmarker({key: content[key] for key in ("class_path", "init_args") if key in content}).eval()
+    except (ArgumentError, ValueError) as error:
+        if isinstance(cause := _own_error(error), WeightsError):
+            raise cause from None
+        raise CheckpointError(f"{path}: {option_error(str(cause), ())}") from error
+
+
+def _own_error(error: BaseException) -> BaseException:
+    """What went wrong while an object was built: jsonargparse wraps it in errors about its options."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, WeightsError):
+        cause = cause.__cause__
+    return cause or error
+
+
+def load_start(landmarker: Landmarker, spec: Mapping[str, Any], path: str | Path) -> Mapping[str, Any]:
+    """Give a landmarker the weights of a checkpoint of the same kind of landmarker, to go on training from.
+
+    Args:
+        landmarker: is changed in place.
+        spec: its ``class_path`` and ``init_args``.
+        path: of a checkpoint or of packed weights, or the name of shipped ones.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: see :func:`read_checkpoint`; or its landmarker is of another class or shape, or reads crops of
+            another size.
+    """
+    checkpoint = read_checkpoint(path)
+    theirs = checkpoint[LANDMARKER]
+    found, wanted = (str(one["class_path"]).rsplit(".", 1)[-1] for one in (theirs, spec))
+    size = (theirs.get("init_args") or {}).get("image_size", landmarker.image_size)
+    remedy = (
+        "Give the LANDMARKER and PROFILE it was trained with, or --model.init_args.landmarker.init_args.… as in "
+        f"{theirs.get('init_args')}."
+    )
+    if found != wanted:
+        raise CheckpointError(f"{path}: holds the weights of {found}; this run's landmarker is {wanted}. {remedy}")
+    load_weights(landmarker, checkpoint, path)
+    if size != landmarker.image_size:
+        raise CheckpointError(
+            f"{path}: reads crops of {size} pixels; this run's {wanted} has image_size {landmarker.image_size}. "
+            f"{remedy}"
+        )
+    return checkpoint
+
+
+def tell_origin(checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Log where packed weights come from and on which terms; of other checkpoints, which do not say, nothing."""
+    origin = checkpoint.get("provenance")
+    if isinstance(origin, Provenance):
+        log.info("using the weights %s (%s), trained on %s: %s", path, origin.version, origin.trained_on, origin.terms)
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, network: str = LANDMARKER) -> None:

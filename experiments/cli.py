@@ -17,7 +17,7 @@ from typing_extensions import override
 from datamodules.setting import SettingDataModule
 from experiments.artifacts import Pretraining, RunContext, Translation, pretrained_start, trained_translator
 from experiments.artifacts.translators import load_translator_weights
-from experiments.checkpoints import landmarker_spec, load_weights, read_checkpoint
+from experiments.checkpoints import landmarker_spec, load_start, load_weights, read_checkpoint
 from experiments.errors import UsageError, option_error
 from experiments.run_folder import prepare_run_folder
 from lightning_modules.methods.base import FaceMethod
@@ -158,6 +158,12 @@ class WarpmarkCLI(LightningCLI):
         if trainer.accelerator == "auto" and torch.backends.mps.is_available():
             # Splines are solved and errors measured in float64, which Apple's GPUs do not have.
             trainer.accelerator = "cpu"
+        averages = [c for c in trainer.callbacks or [] if c.class_path.endswith("WeightAverage")]
+        if len(averages) > 1:
+            raise UsageError(
+                f"{len(averages)} averages of the weights were asked for; expected one at most. "
+                "PROFILE=thorough has one already: leave EMA out."
+            )
         if trainer.enable_progress_bar is False:
             # Lightning refuses a bar that is given and switched off.
             trainer.callbacks = [c for c in trainer.callbacks or [] if not c.class_path.endswith("ProgressBar")]
@@ -233,7 +239,7 @@ class WarpmarkCLI(LightningCLI):
             self._check_start(Path(options.pretraining.checkpoint), resume)
 
     def _check_start(self, checkpoint: Path, resume: bool) -> None:
-        load_weights(self.method.landmarker, read_checkpoint(checkpoint), checkpoint)
+        load_start(self.method.landmarker, self.landmarker_config, checkpoint)
         folder = Path(self.trainer.default_root_dir).resolve()
         if not resume and checkpoint.resolve().is_relative_to(folder):
             raise UsageError(

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
-from datamodules.loading import steps_done
+from datamodules.loading import steps_done, steps_of_epoch
 
 UNBOUNDED = -1
 """Lightning's value of ``max_epochs`` and ``max_steps`` for no limit."""
@@ -38,11 +38,15 @@ class TrainingModule(LightningModule):
     def progress(self) -> float:
         """Share of the run that is done, in [0, 1].
 
-        Where ``max_epochs`` or ``max_steps`` bounds the run it comes from the number of steps alone (of two bounds, the
-        one that is reached first), so that resuming needs no scheduler. Else it is the share of ``max_time``.
+        Where ``max_epochs`` or ``max_steps`` bounds the run it comes from the number of epochs and steps alone (of two
+        bounds, the one that is reached first), so that resuming needs no scheduler. Else it is the share of
+        ``max_time``. Of epochs with different numbers of steps each counts the same.
         """
         trainer, shares = self.trainer, []
-        if trainer.max_epochs != UNBOUNDED:
+        if trainer.max_epochs != UNBOUNDED and cast(Any, trainer).reload_dataloaders_every_n_epochs:
+            done = trainer.current_epoch + steps_of_epoch(trainer) / trainer.num_training_batches
+            shares.append(done / (trainer.max_epochs or 1))
+        elif trainer.max_epochs != UNBOUNDED:
             shares.append(steps_done(trainer) / (trainer.num_training_batches * (trainer.max_epochs or 1)))
         if trainer.max_steps != UNBOUNDED:
             shares.append(trainer.global_step / trainer.max_steps)

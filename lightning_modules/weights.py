@@ -1,12 +1,18 @@
-"""The one reader of weights files: our own state dicts, checkpoints of our runs, and what authors published."""
+"""The one reader of weights files: our own state dicts, checkpoints of our runs, packed and published weights.
 
+*Packed* weights are what the package ships: a safetensors file of float16 tensors, whose metadata says what to build,
+what made it and on what terms. They read as a checkpoint does, without unpickling anything.
+"""
+
+import difflib
+import json
 import logging
 import pickle
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -18,6 +24,12 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_PREFIX = "landmarker."
 """Prefix of a landmarker's tensors in the checkpoint of a method."""
+
+_ABOUT: Final = "warpmark"
+"""The entry in a safetensors file's metadata that makes it packed weights: JSON."""
+
+SHIPPED: Final = Path(__file__).with_name("shipped")
+"""The folder of the packed weights that come with the package, each with its model card and its figures."""
 
 WRAPPERS = ("state_dict", "net", "model")
 """Keys under which authors put the tensors in files that hold more than those."""
@@ -31,26 +43,92 @@ class WeightsNotFoundError(WeightsError, FileNotFoundError):
     """There is no such weights file."""
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """Where packed weights come from.
+
+    Attributes:
+        command: what makes them.
+        trained_on: the data, in words.
+        data: fingerprints of the training faces.
+        version: of this project.
+        terms: on which they may be used.
+    """
+
+    command: str
+    trained_on: str
+    data: str
+    version: str
+    terms: str
+
+
+def shipped() -> dict[str, Path]:
+    """The packed weights that come with the package, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
+
+
+def located(path: str | Path) -> Path:
+    """The file itself, or that of the shipped weights of this name.
+
+    Raises:
+        WeightsNotFoundError: there is neither; the nearest shipped name is said.
+    """
+    if Path(path).is_file():
+        return Path(path)
+    known = shipped()
+    if str(path) in known:
+        return known[str(path)]
+    close = difflib.get_close_matches(str(path).lower(), known, n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    raise WeightsNotFoundError(
+        f"there is no weights file {path} (looked from {Path.cwd()}). {hint}Give the path of saved weights, or the "
+        f"name of shipped ones: {', '.join(known) or 'this package has none'}."
+    )
+
+
+def pack(name: str, landmarker: Mapping[str, Any], state: Mapping[str, Tensor], provenance: Provenance) -> bytes:
+    """The content of a file of packed weights.
+
+    Args:
+        name: of the weights.
+        landmarker: ``class_path`` and ``init_args`` to rebuild the network with, plain values.
+        state: the network's state dict; floating-point tensors are kept in float16, others as they are.
+        provenance: where they come from.
+
+    Raises:
+        WeightsError: a tensor holds values that are not finite in float16.
+    """
+    from safetensors.torch import save
+
+    tensors = {key: _halved(key, value) if value.is_floating_point() else value for key, value in state.items()}
+    about = {"name": name, "landmarker": dict(landmarker), "provenance": asdict(provenance)}
+    # In one entry: safetensors writes several in any order, and the same weights should give the same bytes.
+    return save(
+        {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()},
+        {_ABOUT: json.dumps(about, sort_keys=True)},
+    )
+
+
 def read_tensors(path: str | Path) -> Any:
     """Read a file with ``torch.load`` or safetensors, tensors onto the CPU, without running any code it may contain.
 
     Args:
-        path: written by ``torch.save`` (tensors, plain values, NumPy numbers), or a ``.safetensors`` file.
+        path: written by ``torch.save`` (tensors, plain values, NumPy numbers), a ``.safetensors`` file, or the name of
+            shipped weights (see :func:`shipped`), unless there is a file of that name.
+
+    Returns:
+        What was saved. Of packed weights (see :func:`pack`) what a checkpoint holds: ``state_dict``, with the tensors
+        in float32 under ``landmarker.``; ``landmarker``, its specification; and ``provenance``.
 
     Raises:
-        WeightsNotFoundError: there is no such file (also a ``FileNotFoundError``).
+        WeightsNotFoundError: there is no such file (also a ``FileNotFoundError``); the nearest shipped name is said.
         WeightsError: it is damaged, or holds pickled objects.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsNotFoundError(
-            f"there is no weights file {path} (looked from {Path.cwd()}). Give the path of saved weights."
-        )
+    path = located(path)
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # only here: the warping core runs without it
-
-            return load_file(path)
+            tensors, metadata = _safetensors(path)
+            return _unpacked(tensors, metadata[_ABOUT], path) if _ABOUT in metadata else tensors
         with torch.serialization.safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -59,6 +137,8 @@ def read_tensors(path: str | Path) -> Any:
             f"damaged ({str(error).splitlines()[0]}). Expected tensors only. Save the network's state_dict() with "
             "torch.save, or fetch the file again."
         ) from error
+    except WeightsError:
+        raise
     except Exception as error:  # of damaged files, zipfile, pickle, torch and safetensors raise what has no common base
         raise WeightsError(
             f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {type(error).__name__}: "
@@ -98,7 +178,8 @@ def load_matching(
 
     Args:
         module: where to load them.
-        state: tensors by name. Batch-norm's step counters may be missing: torch supplies them.
+        state: tensors by name. Batch-norm's step counters may be missing, torch supplies them; or be there where the
+            module has none, which frozen layers do without.
         optional: other tensors that may be missing; the module keeps its own.
 
     Returns:
@@ -116,7 +197,8 @@ def load_matching(
         f"{name}: shape {tuple(shape)} in the file, {tuple(shapes[name])} in the network"
         for name, shape in misshapen.items()
     ]
-    return lacking, [f"{name}: unknown to the network" for name in unexpected]
+    unknown = [name for name in unexpected if not name.endswith(".num_batches_tracked")]
+    return lacking, [f"{name}: unknown to the network" for name in unknown]
 
 
 def load_state(
@@ -204,6 +286,46 @@ def start_from(module: nn.Module, path: str | Path, published: Published) -> Non
             log.info("%s does not hold %s: %s keeps its own", path, ", ".join(kept), type(module).__name__)
     else:
         load_state(module, state, str(path))
+
+
+def _safetensors(path: Path) -> tuple[StateDict, dict[str, str]]:
+    """Tensors and metadata of a file."""
+    from safetensors import safe_open  # only here: the warping core runs without it
+    from safetensors.torch import load_file
+
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    return load_file(path), metadata or {}
+
+
+def _unpacked(tensors: StateDict, text: str, path: Path) -> dict[str, Any]:
+    """Packed weights as a checkpoint."""
+    try:
+        about = json.loads(text)
+        landmarker, provenance = about["landmarker"], Provenance(**about["provenance"])
+        if not isinstance(landmarker["class_path"], str) or not isinstance(landmarker["init_args"], dict):
+            raise TypeError("class_path is no text, or init_args no mapping")
+    except (KeyError, ValueError, TypeError) as error:
+        raise WeightsError(
+            f"{path}: found metadata {_ABOUT!r} that do not describe a landmarker ({error!r}); expected JSON with "
+            "'landmarker' (class_path, init_args) and 'provenance'. Write the file with `warpmark pack`."
+        ) from error
+    state = {
+        f"{CHECKPOINT_PREFIX}{name}": value.float() if value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
+    return {"state_dict": state, "landmarker": landmarker, "provenance": provenance}
+
+
+def _halved(name: str, value: Tensor) -> Tensor:
+    half = value.to(torch.float16)
+    if not bool(half.isfinite().all()):
+        largest = torch.finfo(torch.float16).max
+        raise WeightsError(
+            f"{name}: found values up to {value.abs().max():g}; expected finite ones within float16's ±{largest:g}. "
+            "Use a checkpoint of a run whose weights stayed small."
+        )
+    return half
 
 
 def _unwrapped(content: Any, path: str | Path) -> Any:

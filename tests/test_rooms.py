@@ -19,8 +19,19 @@ FLOORS = {
     ),
     "callbacks": (),
     "experiments": (
-        *("errors", "run_folder", "catalogue", "compose", "checkpoints", "scoring", "artifacts", "cli", "bench"),
-        *("grids", "commands", "command_line", "__main__"),
+        *(
+            "errors",
+            "run_folder",
+            "catalogue",
+            "compose",
+            "checkpoints",
+            "scoring",
+            "card",
+            "artifacts",
+            "cli",
+            "bench",
+        ),
+        *("grids", "peers", "commands", "command_line", "__main__"),
     ),
 }
 """Rooms, and the files and folders within them, from the ground up: each may import what stands before it."""

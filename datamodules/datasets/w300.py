@@ -2,11 +2,12 @@
 
 import logging
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from datamodules.base import FaceDataModule
 from datamodules.files import FileFaces, OnError
+from datamodules.formats import bad_file, read_list
 from datamodules.layout import Entry, check_counts, expect_landmarks, list_folder, orphans, read_entries, require_images
 from datamodules.synthetic.dataset import SyntheticDataModule
 
@@ -25,13 +26,19 @@ TEST_SUBSETS: Final = {
 }
 """The subsets that the images of each test folder count in: 554 in common, 135 in challenge, all 689 in full."""
 
+FRONTAL_LIST: Final = "frontal_train_list.txt"
+"""Names of the frontal training photos, which the published program's warper phase is restricted to."""
+
+_NAMED_WHEN_MISSING: Final = 5
+
 _LAYOUT: Final = "the 300W folder with afw, helen/trainset, helen/testset, lfpw/trainset, lfpw/testset and ibug"
 
 
 class W300DataModule(FaceDataModule):
     """300W as distributed: images (jpg, png) beside their ``.pts`` files, in six folders.
 
-    Mirrored copies (``*_mirror.*``), which some distributions add, are ignored.
+    Mirrored copies (``*_mirror.*``), which some distributions add, are ignored. Where the folder holds
+    ``frontal_train_list.txt``, that list says which training photos are frontal (see :func:`mark_frontal`).
 
     Args:
         root: the folder that holds ``afw``, ``helen``, ``lfpw`` and ``ibug``.
@@ -49,7 +56,7 @@ class W300DataModule(FaceDataModule):
         Raises:
             DataError: files are missing or malformed, or the counts differ.
         """
-        return self._faces(TRAIN_FOLDERS, "300W train")
+        return FileFaces(mark_frontal(self.root, self._entries_of(TRAIN_FOLDERS)), self.on_error, "300W train")
 
     def test_faces(self) -> FileFaces:
         """helen/testset, lfpw/testset and ibug: 689 labelled faces in ``300w_full``, ``_common`` and ``_challenge``.
@@ -57,21 +64,21 @@ class W300DataModule(FaceDataModule):
         Raises:
             DataError: files are missing or malformed, or the counts differ.
         """
-        return self._faces(TEST_FOLDERS, "300W test")
+        return FileFaces(self._entries_of(TEST_FOLDERS), self.on_error, "300W test")
 
     def stand_in(self, seed: int) -> SyntheticDataModule:
         """Drawn photos in the three subsets; those of ``300w_challenge`` vary more in pose and expression."""
         subsets = {"300w_common": (0.0, 0.8), "300w_challenge": (0.8, 1.0), "300w_full": (0.0, 1.0)}
         return SyntheticDataModule("photo", name="300w", seed=seed, subsets=subsets, hard_from=0.8)
 
-    def _faces(self, counts: dict[str, int], name: str) -> FileFaces:
+    def _entries_of(self, counts: dict[str, int]) -> list[Entry]:
         list_folder(self.root, _LAYOUT, "Give the folder that holds them, e.g. ROOT/300W.")
         found = {folder: self._entries(folder) for folder in counts}
         entries = [entry for in_folder in found.values() for entry in in_folder]
         require_images(self.root, entries, _LAYOUT)
         if self.strict_counts:
             check_counts(self.root, "300W", {folder: len(in_folder) for folder, in_folder in found.items()}, counts)
-        return FileFaces(entries, self.on_error, name)
+        return entries
 
     def _entries(self, folder: str) -> list[Entry]:
         path = self.root / folder
@@ -83,3 +90,39 @@ class W300DataModule(FaceDataModule):
         if len(kept) < len(entries):
             _log.info("%s: ignored %d mirrored copies (*_mirror)", path, len(entries) - len(kept))
         return [replace(entry, subsets=TEST_SUBSETS.get(folder, ())) for entry in kept]
+
+
+def mark_frontal(root: Path, entries: list[Entry]) -> list[Entry]:
+    """The training photos, each marked as frontal or not by ``root/frontal_train_list.txt``; unmarked without a list.
+
+    The list as published has one file name a line, without its folder. A name stands for every photo with its stem: the
+    suffix may differ (LFPW's photos are .png, and .jpg where they were compressed). A name with a folder, e.g.
+    ``lfpw/trainset/image_0002.png``, stands for photos in that folder alone. Names without a photo are logged.
+
+    Raises:
+        DataError: the list is malformed, or none of its names is a photo's.
+    """
+    path = root / FRONTAL_LIST
+    if not path.exists():
+        return entries
+    # Windows wrote the published list; its folders may be written either way.
+    listed = {name: PurePosixPath(name.replace("\\", "/")).with_suffix("") for name in read_list(path)}
+    photos = [PurePosixPath(entry.path.relative_to(root).as_posix()).with_suffix("") for entry in entries]
+    known = {name for photo in photos for name in _names_of(photo)}
+    missing = [name for name, stem in listed.items() if stem not in known]
+    if len(missing) == len(listed):
+        found, expected = f"{len(listed)} names, none of them of a training photo", "names such as image_0002.png"
+        raise bad_file(path, found, expected, f"Correct the names, or remove {FRONTAL_LIST} to go by pose.")
+    if missing:
+        named = ", ".join(missing[:_NAMED_WHEN_MISSING]) + ", ..." * (len(missing) > _NAMED_WHEN_MISSING)
+        _log.info("%s: no training photo for %d of its %d names: %s", path, len(missing), len(listed), named)
+    frontal = set(listed.values())
+    return [
+        replace(entry, frontal=not frontal.isdisjoint(_names_of(photo)))
+        for entry, photo in zip(entries, photos, strict=True)
+    ]
+
+
+def _names_of(photo: PurePosixPath) -> list[PurePosixPath]:
+    """A photo's path below 300W's folder without the parts from the left, one by one, down to its name alone."""
+    return [PurePosixPath(*photo.parts[start:]) for start in range(len(photo.parts))]

@@ -1,14 +1,15 @@
 """The start of an adaptation: a landmarker pretrained on the source."""
 
+import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from datamodules.setting import SettingDataModule
 from experiments.artifacts.store import Recipe, RunContext, provide
-from experiments.checkpoints import load_weights, read_checkpoint
+from experiments.checkpoints import load_start, tell_origin
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.methods.supervised import Supervised
 
@@ -18,11 +19,14 @@ class Pretraining:
     """How the start is made: supervised, on the source's labels.
 
     Args:
-        checkpoint: start from this checkpoint of ours instead of training.
+        checkpoint: start from this checkpoint of ours, or from shipped weights by name, instead of training.
         max_epochs: passes over the source.
         learning_rate: AdamW's peak learning rate.
         weight_decay: AdamW's.
         gradient_clip_norm: longest gradient; None for no limit.
+        milestones: epochs after which the learning rate, constant until then, falls to a tenth; by default it rises
+            and falls once, over all of them.
+        batch_size: photos per step and process; the run's own if None.
     """
 
     checkpoint: str | None = None
@@ -30,6 +34,8 @@ class Pretraining:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     gradient_clip_norm: float | None = 1.0
+    milestones: Sequence[int] = ()
+    batch_size: int | None = None
 
 
 @dataclass
@@ -54,7 +60,7 @@ class _Start(Recipe):
             "landmarker": self.landmarker_config,
             "how": asdict(self.how),
             "augmentation": asdict(data.augmentation),
-            "batch_size": data.batch_size,
+            "batch_size": self.how.batch_size or data.batch_size,
             "steps_per_epoch": data.steps_per_epoch,
             "image_size": data.image_size,
         }
@@ -63,11 +69,15 @@ class _Start(Recipe):
         """Train the method's landmarker on the source."""
         how, method = self.how, self.method
         trainer = context.trainer(folder, max_epochs=how.max_epochs, gradient_clip_val=how.gradient_clip_norm)
-        supervised = Supervised(method.landmarker, how.learning_rate, weight_decay=how.weight_decay)
+        supervised = Supervised(
+            method.landmarker, how.learning_rate, weight_decay=how.weight_decay, milestones=how.milestones
+        )
         supervised.landmarker_spec = method.landmarker_spec
         supervised.phase_name = "pretraining"
         context.seed_generators()
-        context.fit(trainer, supervised, self.data)
+        data = copy.copy(self.data)
+        data.batch_size = how.batch_size or data.batch_size
+        context.fit(trainer, supervised, data)
         trainer.save_checkpoint(folder / self.file, weights_only=True)
 
 
@@ -98,7 +108,7 @@ def pretrained_start(
     if not method.needs_pretraining:
         return None
     path = Path(how.checkpoint) if how.checkpoint else provide(_Start(method, data, how, landmarker_config), context)
-    load_weights(method.landmarker, read_checkpoint(path), path)
+    tell_origin(load_start(method.landmarker, landmarker_config, path), path)
     # What follows must not depend on whether the start was made just now or found.
     context.seed_generators()
     return path

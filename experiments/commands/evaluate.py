@@ -16,7 +16,7 @@ from datamodules.datasets import FolderDataModule
 from datamodules.faces import DataError, FaceSet
 from datamodules.loading import TestSet
 from datamodules.transforms import StartBox
-from experiments.checkpoints import load_landmarker
+from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
 from experiments.errors import UsageError
 from experiments.run_folder import output_file
 from experiments.scoring import Protocol, Scores, score
@@ -30,8 +30,8 @@ LOOSE: Final = (1.3, 0.1)
 
 
 def evaluate(
-    ckpt: str,
     test: str,
+    ckpt: str = DEFAULT_WEIGHTS,
     out: str = "metrics.json",
     on_error: Literal["raise", "skip"] = "raise",
     box: StartBox = "annotated",
@@ -44,11 +44,11 @@ def evaluate(
     seed: int = 0,
     protocols: bool = False,
 ) -> Path:
-    """Score a checkpoint on a labelled folder, in total and per face.
+    """Score a checkpoint, or the shipped weights, on a labelled folder, in total and per face.
 
     Args:
-        ckpt: a checkpoint of a run
         test: folder of labelled faces, in either layout
+        ckpt: a checkpoint of a run, packed weights, or the name of shipped ones
         out: where to write NME, FR@8 and AUC@8; each face's NME goes beside it, as .faces.csv
         on_error: what an unreadable image does
         box: first crop: the annotated landmarks' box, the given one (boxes.csv; else the whole image), or the whole

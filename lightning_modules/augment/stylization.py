@@ -122,14 +122,19 @@ class Stylization:
     def __post_init__(self) -> None:
         require_share("the share of photos to stylise", self.share)
 
-    def __call__(self, photos: FaceBatch, drawings: Tensor, shapes: Tensor, mean_face: Tensor) -> FaceBatch:
+    @property
+    def needs_shapes(self) -> bool:
+        """Whether photos are taken towards the shapes of the stylised faces, which then have to be estimated."""
+        return self.exaggeration is not None and self.exaggeration.towards_target != (0.0, 0.0)
+
+    def __call__(self, photos: FaceBatch, drawings: Tensor, shapes: Tensor | None, mean_face: Tensor) -> FaceBatch:
         """Stylise labelled photos; their labels go where their pixels go.
 
         Args:
             photos: labelled crops.
             drawings: a stylised face for each, RGB in [0, 1], shape ``(B, 3, S, S)``.
             shapes: landmarks of those, crop coordinates, shape ``(B, 68, 2)``. They may be estimates: they only decide
-                which shapes the photos take, and the labels stay exact.
+                which shapes the photos take, and the labels stay exact. None where :attr:`needs_shapes` is false.
             mean_face: of the source, crop coordinates, shape ``(68, 2)``.
 
         Returns:
@@ -139,7 +144,8 @@ class Stylization:
         images, landmarks, chosen = photos.images, photos.landmarks, select(self.share, len(photos))
         with torch.no_grad():
             if (how := self.exaggeration) is not None:
-                moved = change_selected(chosen, landmarks, lambda old: how.shapes(old, shapes[chosen], mean_face))
+                towards = None if shapes is None else shapes[chosen]
+                moved = change_selected(chosen, landmarks, lambda old: how.shapes(old, towards, mean_face))
                 images = change_selected(chosen, images, lambda x: how.warp(x, landmarks[chosen], moved[chosen]))
                 landmarks = moved
             if (look := self.look) is not None:

@@ -1,6 +1,7 @@
 """The interface of a landmarker's backbone: normalised images in, one feature map out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
@@ -11,6 +12,22 @@ of an installed Python package; false for random ones."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What crops are normalised with before a network sees them: ``(image - mean) / std``, RGB in [0, 1].
+
+    Raises:
+        ValueError: not three numbers each, or a ``std`` that is not above 0.
+    """
+
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"mean={self.mean}, std={self.std}: expected three numbers each, std above 0.")
 
 
 class Backbone(nn.Module):

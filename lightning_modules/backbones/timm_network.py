@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import timm
+from timm.utils.model import freeze
 from torch import Tensor, nn
 
 from lightning_modules.backbones.base import Pretrained
@@ -77,6 +78,27 @@ class TimmFeatures(nn.Module):
         self.channels: list[int] = [info[level]["num_chs"] for level in levels]
         self.strides: list[int] = [info[level]["reduction"] for level in levels]
         self.network.prune_intermediate_layers(self.levels, prune_norm=True, prune_head=True)
+
+    def freeze_until(self, stride: int) -> None:
+        """Keep the weights and batch-norm statistics of all layers before and at the last level of that stride.
+
+        They are the layers that see most pixels: a backward pass that ends there is much cheaper.
+
+        Raises:
+            ValueError: the network has no level of that stride.
+        """
+        strides = level_strides(self.network)
+        if stride not in strides:
+            raise ValueError(f"frozen_stride is {stride}; expected 0 or one of this backbone's strides: {strides}.")
+        last = self.network.feature_info[len(strides) - 1 - strides[::-1].index(stride)]["module"]
+        names: list[str] = []
+        for name, _ in self.network.named_modules():
+            inside = any(name.startswith(f"{other}.") for other in names)
+            if name and not inside and not last.startswith(f"{name}."):  # not one that also holds later layers
+                names.append(name)
+            if name == last:
+                break
+        freeze(self.network, names)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Normalised images ``(B, 3, S, S)`` to maps ``(B, C, S/s, S/s)``."""

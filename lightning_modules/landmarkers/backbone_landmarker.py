@@ -1,26 +1,32 @@
 """The base of landmarkers that read their landmarks from one backbone's feature map."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightning_modules.backbones.base import Backbone
+from lightning_modules.backbones.base import Backbone, Normalization
 from lightning_modules.backbones.timm_network import TimmFeatures
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+
+NORMALIZATION: Final = frozenset({"image_mean", "image_std"})
+"""The tensors of a state dict that hold it."""
 
 
 class BackboneLandmarker(Landmarker):
     """Normalises crops for the backbone and computes its feature map; subclasses find the landmarks in it.
+
+    Mean and standard deviation are part of the state dict, since weights are right for the one normalisation they were
+    trained with: they come with weights into whatever landmarker these are loaded into. A state dict without them, of
+    an earlier version or of an author, leaves the landmarker its own.
 
     Args:
         image_size: side of the crops, in pixels.
         multiple: the largest stride of the network, of which ``image_size`` must be a multiple.
         backbone: normalised images ``(B, 3, S, S)`` to features.
         channels_last: run the backbone in that memory format, which is quicker for most on CPUs and tensor cores.
-        keep_normalization: whether mean and standard deviation are part of the state dict, for landmarkers whose
-            published weights bring their own.
+        normalization: of the crops; the backbone's own if None, which is that of its pretrained weights.
 
     Raises:
         ValueError: ``image_size`` is no such multiple.
@@ -36,7 +42,7 @@ class BackboneLandmarker(Landmarker):
         multiple: int,
         backbone: Backbone | TimmFeatures,
         channels_last: bool = False,
-        keep_normalization: bool = False,
+        normalization: Normalization | None = None,
     ) -> None:
         super().__init__()
         if image_size % multiple:
@@ -45,8 +51,10 @@ class BackboneLandmarker(Landmarker):
             )
         self.image_size, self.channels_last = image_size, channels_last
         self.backbone = backbone
-        for name, values in (("image_mean", backbone.mean), ("image_std", backbone.std)):
-            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=keep_normalization)
+        how = normalization or Normalization(backbone.mean, backbone.std)
+        for name, values in (("image_mean", how.mean), ("image_std", how.std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
+        self.register_load_state_dict_pre_hook(_keep_normalization)  # type: ignore[no-untyped-call]
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
 
@@ -69,3 +77,9 @@ class BackboneLandmarker(Landmarker):
     @abstractmethod
     def from_features(self, features: Tensor) -> LandmarkerOutput:
         """The landmarks from the feature map."""
+
+
+def _keep_normalization(network: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Complete a state dict that is about to be loaded with the network's own normalisation, where it has none."""
+    for name in NORMALIZATION:
+        state.setdefault(prefix + name, getattr(network, name))

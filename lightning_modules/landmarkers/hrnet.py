@@ -7,19 +7,29 @@ Visual Recognition", TPAMI 2020 (HRNetV2-W18, section 7: facial landmark detecti
 import math
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.backbones.base import Backbone, Pretrained
+from lightning_modules.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalization, Pretrained
 from lightning_modules.backbones.hrnet import HRNetBranches, hrnet_head
 from lightning_modules.backbones.pyramid import build_backbone
 from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
 from lightning_modules.landmarkers.base import LandmarkerOutput
 from lightning_modules.landmarkers.heatmaps import gaussian_heatmaps, peak, soft_argmax
 from lightning_modules.landmarkers.losses import weighted_mean
-from lightning_modules.weights import Published, start_from
+from lightning_modules.weights import Published, StateDict, start_from
 
-PUBLISHED_HRNET = Published(
+
+class _PublishedHRNet(Published):
+    """Also adds the normalisation: ImageNet's, which the published program's data loading applies."""
+
+    def translate(self, state: StateDict) -> StateDict:
+        normalization = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
+        return super().translate(state) | {k: torch.tensor(v).view(3, 1, 1) for k, v in normalization.items()}
+
+
+PUBLISHED_HRNET = _PublishedHRNet(
     name="HRNet",
     marker="transition1.0.0.weight",
     renamed=((r"^(?!head\.)", "backbone.trunk."),),
@@ -53,6 +63,8 @@ class HRNet(BackboneLandmarker):
         temperature: of the softmax around the highest cell (see :func:`soft_argmax`).
         radius: how far around the highest cell it looks, in cells.
         channels_last: run the backbone in that memory format, which is quicker for most on CPUs and tensor cores.
+        normalization: what crops are normalised with (``mean``, ``std``); the backbone's own if None. That which
+            ``weights`` bring along replaces it.
 
     Raises:
         ValueError: arguments that do not go together.
@@ -71,9 +83,10 @@ class HRNet(BackboneLandmarker):
         temperature: float = 0.12,
         radius: float = 4,
         channels_last: bool = False,
+        normalization: Normalization | None = None,
     ) -> None:
         trunk = build_backbone(backbone, feature_dim, False if weights else pretrained, {"hrnet_w18": _published})
-        super().__init__(image_size, trunk.coarsest, trunk, channels_last)
+        super().__init__(image_size, trunk.coarsest, trunk, channels_last, normalization)
         self.sigma, self.estimate, self.temperature, self.radius = sigma, estimate, temperature, radius
         self.head = hrnet_head(trunk.channels, NUM_LANDMARKS)
         # Heatmaps start flat: nearly all of a target is 0.

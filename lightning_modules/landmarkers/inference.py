@@ -13,7 +13,7 @@ from torch import Tensor
 
 from datamodules.faces import ByteArray
 from datamodules.ibug68 import FLIP_PERMUTATION, OUTER_EYE_CORNERS
-from datamodules.transforms import Square, cut
+from datamodules.transforms import CROP_FACTOR, Square, cut
 from lightning_modules.coordinates import mirrored, to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.landmarkers.recropping import recropped
@@ -184,7 +184,9 @@ def _look(landmarker: Landmarker, faces: Sequence[_Face], how: Inference) -> Non
     size = landmarker.image_size
     pixels, own = [], []
     for scale in how.scales:
-        matrices = [face.square.scaled(scale).matrix(size) for face in faces]
+        # Squares are the project's crops; a network made for others sees its own about the same centre.
+        factor = scale * landmarker.crop_factor / CROP_FACTOR
+        matrices = [face.square.scaled(factor).matrix(size) for face in faces]
         crops = [cut(face.image, matrix, size) for face, matrix in zip(faces, matrices, strict=True)]
         batch = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2).float() / 255
         views, spreads = _in_pixels(landmarker, batch, torch.from_numpy(np.stack(matrices)).to(device), how.mirror)

@@ -80,7 +80,11 @@ class Adaptation(FaceMethod):
                 module.train(train)
 
     def pass_both(
-        self, photos: FaceBatch, faces: Tensor, pseudo: tuple[Tensor, Tensor] | None = None
+        self,
+        photos: FaceBatch,
+        faces: Tensor,
+        pseudo: tuple[Tensor, Tensor] | None = None,
+        divisor: int | None = None,
     ) -> tuple[LandmarkerOutput, Tensor]:
         """One forward pass over photos and target faces together, which batch-norm then sees as one batch.
 
@@ -89,10 +93,11 @@ class Adaptation(FaceMethod):
             faces: target crops, RGB in [0, 1], shape ``(N, 3, S, S)``.
             pseudo: their pseudo landmarks (crop coordinates, shape ``(N, 68, 2)``) and how much each face counts where
                 a photo counts 1, shape ``(N,)``; None to learn from photos only.
+            divisor: what the sum over photos and target faces is divided by; B if None.
 
         Returns:
             The output for the photos, then the target faces. And the landmarker's own loss, a scalar (eq. 5): the mean
-            over the photos, plus the weighted sum over the target faces divided by B.
+            over the photos, plus the weighted sum over the target faces divided by B; both over ``divisor`` if given.
         """
         assert photos.landmarks is not None, "the source is labelled"
         labels = photos.landmarks
@@ -102,7 +107,7 @@ class Adaptation(FaceMethod):
         weights = torch.cat([weights.new_ones(len(photos)), weights])
         loss = self.trained.loss(output, torch.cat([labels, target]), weights)
         # The landmarker's loss is a weighted mean over all faces.
-        return output, loss * (weights.sum() / len(photos))
+        return output, loss * (weights.sum() / (divisor or len(photos)))
 
     # --- optimizers ---------------------------------------------------------------------------------------------
 

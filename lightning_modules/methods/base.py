@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch
+from datamodules.loading import Draws
 from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import find_landmarks
@@ -98,6 +99,10 @@ class FaceMethod(TrainingModule):
     def trained(self) -> Landmarker:
         """What the landmarker's optimizer moves: the landmarker, unless a method tests another than it trains."""
         return self.landmarker
+
+    def draws(self) -> Draws:
+        """What the training batches of the epoch that is about to be drawn hold (``loading.epoch_drawn``)."""
+        return Draws()
 
     def supervised_loss(self, photos: FaceBatch) -> Tensor:
         """The landmarker's own loss on labelled photos, a scalar."""

@@ -1,12 +1,13 @@
 """Learning by conditional face warping: Algorithm 1 of the paper, and the joint optimisation of eq. 3."""
 
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
-from lightning import Callback
+from lightning import Callback, Trainer
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch, TrainBatch
+from datamodules.loading import Draws, epoch_drawn
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.augment.selection import require_share
 from lightning_modules.augment.stylization import Stylization
@@ -53,9 +54,17 @@ class FaceWarping(Adaptation):
         freeze_batch_norm: keep batch-norm statistics fixed in warper steps.
         gradient_clip_norm: largest norm of the landmarker's gradient; None for no limit.
         return_to_start: see :class:`Adaptation`.
+        target_boxes: crop the target faces of proximal and joint epochs to the box of their pseudo landmarks, in the
+            same way as photos to that of their labels.
+        mixed: draw proximal batches from photos and target faces as one shuffled set; the loss is then the mean over
+            the faces of a batch. An epoch is one pass over both, so the trainer must ask for a loader every epoch.
+        warper_plain: photos and target faces of warper steps are not augmented.
+        warper_frontal: photos of warper steps are frontal ones. A warper epoch is then one pass over them, or over the
+            target faces where there are fewer.
 
     Raises:
-        ValueError: no phase has an epoch, or a share is not in [0, 1].
+        ValueError: no phase has an epoch, or a share is not in [0, 1]; or ``mixed`` together with joint optimisation or
+            with ``exaggeration``, which need as many photos as target faces.
     """
 
     def __init__(
@@ -80,10 +89,16 @@ class FaceWarping(Adaptation):
         gradient_clip_norm: float | None = None,
         gamma_learning_rate: float | None = None,
         return_to_start: float = 0.0,
+        target_boxes: bool = False,
+        mixed: bool = False,
+        warper_plain: bool = False,
+        warper_frontal: bool = False,
     ) -> None:
         super().__init__(landmarker, proximal_learning_rate, schedule, gradient_clip_norm, return_to_start)
         if warper_epochs < 0 or proximal_epochs < 0 or warper_epochs + proximal_epochs == 0:
             raise ValueError(f"warper_epochs={warper_epochs}, proximal_epochs={proximal_epochs}: expected one above 0.")
+        if mixed and (optimization == "joint" or exaggeration is not None):
+            raise ValueError("mixed=True needs optimization='alternating' and no exaggeration: those work on pairs.")
         self.warper = warper or WarperObjective()
         self.optimization = optimization
         self.warper_epochs, self.proximal_epochs = warper_epochs, proximal_epochs
@@ -95,6 +110,8 @@ class FaceWarping(Adaptation):
         self.stylization = Stylization(exaggeration, look=None, share=share) if exaggeration else None
         self.freeze_batch_norm = freeze_batch_norm
         self.pseudo = PseudoLandmarkStore(mirror_average, keep)
+        self.target_boxes, self.mixed = target_boxes, mixed
+        self.warper_plain, self.warper_frontal = warper_plain, warper_frontal
 
     # --- phases -------------------------------------------------------------------------------------------------
 
@@ -121,6 +138,27 @@ class FaceWarping(Adaptation):
         """Also what finds and saves the pseudo landmarks."""
         return [*super().configure_callbacks(), self.pseudo]
 
+    def draws(self) -> Draws:
+        """Pairs of photos and target faces; in proximal epochs both in one set, if they are mixed."""
+        if self.phase_of(epoch_drawn(self.trainer)) == "warper":
+            return Draws(plain=self.warper_plain, frontal=self.warper_frontal, shorter=self.warper_frontal)
+        boxes = self.pseudo.boxes(self.trainer, self) if self.target_boxes else None
+        return Draws(mixed=self.mixed, boxes=boxes)
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Also refuse a trainer that would give all epochs the length of the first where theirs differ.
+
+        Raises:
+            ValueError: it does, or see :meth:`TrainingModule.check_trainer`.
+        """
+        super().check_trainer(trainer)
+        every = cast(Any, trainer).reload_dataloaders_every_n_epochs
+        if (self.mixed or self.warper_frontal) and every != 1:
+            raise ValueError(
+                "with mixed or warper_frontal, warper and proximal epochs differ in length; give "
+                "trainer.reload_dataloaders_every_n_epochs=1."
+            )
+
     @property
     def gamma(self) -> list[nn.Parameter]:
         """The warper's own parameters that are learned; empty where the field is fitted in closed form."""
@@ -129,12 +167,12 @@ class FaceWarping(Adaptation):
     # --- steps --------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
-        """One optimizer step of the current phase, on random pairs of photos and stylised faces."""
-        assert batch.target is not None, "the setting has a target"
+        """One optimizer step of the current phase, on random pairs of photos and stylised faces or on both mixed."""
         phase = self.phase
         self.train_batch_norm(train=not (phase == "warper" and self.freeze_batch_norm))
         losses = []
         if phase in ("warper", "joint"):
+            assert batch.target is not None, "the setting has a target"
             losses.append(self.warper_loss(batch.source, batch.target))
         if phase in ("proximal", "joint"):
             losses.append(self.proximal_loss(batch.source, batch.target))
@@ -142,7 +180,7 @@ class FaceWarping(Adaptation):
         if phase == "proximal":
             # Plain ddp expects a gradient for every parameter; this Adam does not hold γ, so γ stays as it is.
             loss = loss + sum(0.0 * parameter.sum() for parameter in self.gamma)
-        self.log(f"train/{phase}_loss", loss.detach(), prog_bar=True, batch_size=len(batch.source))
+        self.log(f"train/{phase}_loss", loss.detach(), prog_bar=True, batch_size=max(1, len(batch.source)))
         self.update(loss, WARPER if phase == "warper" else PROXIMAL)
 
     def warp(self, source: FaceBatch, target: FaceBatch) -> tuple[WarpTerms, Tensor]:
@@ -170,13 +208,25 @@ class FaceWarping(Adaptation):
         # then changes batch-norm statistics only, as in the published program.
         return loss + 0.0 * predicted.sum()
 
-    def proximal_loss(self, source: FaceBatch, target: FaceBatch) -> Tensor:
-        """Eq. 5: the landmarker's own loss on photos' labels and on pseudo landmarks, in one forward pass."""
+    def proximal_loss(self, source: FaceBatch, target: FaceBatch | None) -> Tensor:
+        """Eq. 5: the landmarker's own loss on photos' labels and on pseudo landmarks, in one forward pass.
+
+        Args:
+            source: labelled photos; of a mixed batch there may be none.
+            target: stylised faces; None where a mixed batch has none.
+
+        Returns:
+            The mean over the photos plus the weighted sum over the stylised faces divided by the number of photos; of
+            a mixed batch, the weighted sum over all faces divided by their number. A scalar.
+        """
+        if target is None:
+            return self.supervised_loss(source)
         pseudo, weights = self.pseudo.lookup(target, self.image_size)
         photos = source
         if self.stylization is not None:
             photos = self.stylization(source, target.images, pseudo, self.mean_face)
-        return self.pass_both(photos, target.images, (pseudo, self.pseudo_weight * weights))[1]
+        divisor = len(photos) + len(target) if self.mixed else None
+        return self.pass_both(photos, target.images, (pseudo, self.pseudo_weight * weights), divisor)[1]
 
     # --- optimizers ---------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from lightning import Callback
 from torch import Tensor, nn
 
 from datamodules.faces import TrainBatch
+from datamodules.loading import Draws
 from lightning_modules.augment.amplitude import swap_amplitude
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.methods.adaptation import LANDMARKER, Adaptation
@@ -40,6 +41,7 @@ class FDA(Adaptation):
         band_share: share of the epochs that belong to the first part of the run.
         pseudo_weight: of the loss on pseudo landmarks.
         keep: share of target faces whose pseudo landmarks are trained on.
+        target_boxes: once there are pseudo landmarks, crop target faces to their box.
         options: learning rate, schedule and clipping, see :class:`Adaptation`.
 
     Raises:
@@ -55,6 +57,7 @@ class FDA(Adaptation):
         band_share: float = 0.5,
         pseudo_weight: float = 1.0,
         keep: float = 0.66,
+        target_boxes: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(landmarker, **options)
@@ -62,9 +65,13 @@ class FDA(Adaptation):
             raise ValueError(f"bands are {list(bands)}; expected at least one β, each in [0, 0.5].")
         if not 0 <= band_share <= 1 or not 0 < keep <= 1:
             raise ValueError(f"band_share is {band_share} and keep {keep}; expected shares in [0, 1] and (0, 1].")
-        self.bands, self.band_share = tuple(bands), band_share
+        self.bands, self.band_share, self.target_boxes = tuple(bands), band_share, target_boxes
         self.pseudo, self.pseudo_weight = PseudoLandmarkStore(keep=keep, finder=BandMean.of), pseudo_weight
         self.others = nn.ModuleList(deepcopy(landmarker) for _ in self.bands[1:])
+
+    def draws(self) -> Draws:
+        """Pairs of photos and target faces; these cropped by their pseudo landmarks, where that is asked for."""
+        return Draws(boxes=self.pseudo.boxes(self.trainer, self) if self.target_boxes else None)
 
     @property
     def phase(self) -> Phase:

@@ -9,8 +9,9 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
-from datamodules.faces import FaceBatch
+from datamodules.faces import FaceBatch, FloatArray
 from datamodules.ibug68 import FLIP_PERMUTATION
+from datamodules.loading import epoch_drawn
 from lightning_modules.coordinates import to_crop
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import find_landmarks
@@ -44,6 +45,11 @@ class PseudoLandmarks:
         flipped = batch.flipped.to(landmarks.device)[:, None, None]
         device = batch.images.device
         return torch.where(flipped, mirrored, landmarks).float().to(device), self.weights[where].to(device)
+
+    def boxes(self) -> FloatArray:
+        """The smallest box ``(x0, y0, x1, y1)`` around each face's, image pixels, shape ``(N, 4)``."""
+        corners = torch.cat([self.landmarks.amin(1), self.landmarks.amax(1)], dim=1)
+        return corners.cpu().numpy()
 
 
 @torch.no_grad()
@@ -127,10 +133,23 @@ class PseudoLandmarkStore(Callback):
         assert self.current is not None, "they were found when the epoch began"
         return self.current.lookup(batch, size)
 
+    def boxes(self, trainer: Trainer, method: LightningModule) -> FloatArray | None:
+        """The current ones' boxes (see :meth:`PseudoLandmarks.boxes`); None in epochs that use no pseudo landmarks.
+
+        They are found now if they are due: a loader with processes of its own draws an epoch's first batches before the
+        epoch begins.
+        """
+        epoch = epoch_drawn(trainer)
+        self._find(trainer, cast(PseudoLabelling, method), epoch)
+        used = cast(PseudoLabelling, method).pseudo_cycle_of(epoch) is not None
+        return self.current.boxes() if used and self.current is not None else None
+
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        method = cast(PseudoLabelling, pl_module)
-        cycle = method.pseudo_cycle_of(trainer.current_epoch)
+        self._find(trainer, cast(PseudoLabelling, pl_module), trainer.current_epoch)
+
+    def _find(self, trainer: Trainer, method: PseudoLabelling, epoch: int) -> None:
+        cycle = method.pseudo_cycle_of(epoch)
         if cycle is None or cycle == self.cycle:
             return
         data = cast(Any, trainer).datamodule

@@ -52,6 +52,6 @@ class Stylize(Adaptation):
         """
         if self.stylization is None:
             return photos
-        if shapes is None:
+        if shapes is None and self.stylization.needs_shapes:
             shapes, _ = estimate(self.landmarker, drawings.images, mirror_average=False)
         return self.stylization(photos, drawings.images, shapes, self.mean_face)

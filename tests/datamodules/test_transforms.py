@@ -1,5 +1,6 @@
 """Geometry is measured on pixels: a blob is drawn at a landmark, and must be found where the transform says it went."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from datamodules.faces import ByteArray, DataError, Face, FaceSample, FloatArray
 from datamodules.ibug68 import FLIP_PERMUTATION
 from datamodules.synthetic import draw_face
-from datamodules.transforms import Augmentation, FaceTransform, apply_matrix, crop_matrix, crop_shape
+from datamodules.transforms import Augmentation, FaceTransform, Normal, apply_matrix, crop_matrix, crop_shape
 from tests.layouts import face_landmarks
 
 STILL = Augmentation(0.0, 0.0, (1.0, 1.0), 0.0, occlusion=0.0, colour=0.0, grey=0.0, blur=0.0)
@@ -22,6 +23,7 @@ GEOMETRY = {
     "rotation": replace(STILL, rotation=30.0),
     "scale": replace(STILL, scale=(0.7, 1.3)),
     "translation": replace(STILL, translation=0.08),
+    "placed": replace(STILL, crop_factor=Normal(1.2, 0.05, 1.0), rotation=Normal(0, 15, 2), translation=0.05, flip=0.5),
     "all": replace(Augmentation(flip=0.5), occlusion=0.0, colour=0.0, grey=0.0, blur=0.0),
 }
 
@@ -107,7 +109,7 @@ class TestLabelsFollowPixels:
                 sample.matrix.numpy(), points[list(FLIP_PERMUTATION)] if sample.flipped else points
             )
             np.testing.assert_allclose(sample.landmarks.numpy() * size, by_matrix, atol=2e-3)
-        assert flipped == {"all": {True, False}, "flip": {True}}.get(name, {False})
+        assert flipped == {"all": {True, False}, "placed": {True, False}, "flip": {True}}.get(name, {False})
 
     def test_a_mirrored_face_keeps_its_left_eye_left(self) -> None:
         plain, sample = FaceTransform(128)(face()), FaceTransform(128, GEOMETRY["flip"])(face())
@@ -186,3 +188,122 @@ class TestAugmentation:
         torch.testing.assert_close(still.matrix, plain.matrix, atol=1e-3, rtol=0)
         # Up to one more resampling at the same pixels.
         torch.testing.assert_close(still.image, plain.image, atol=0.02, rtol=0)
+
+
+PUBLISHED = Augmentation(
+    flip=0.5,
+    rotation=Normal(0.0, 15.0, 2.0),
+    translation=Normal(0.0, 0.05, 1.0),
+    occlusion=0.5,
+    colour=0.0,
+    grey=0.2,
+    blur=0.0,
+    crop_factor=Normal(1.2, 0.05, 1.0),
+    occluder=Normal(0.2, 0.08, 2.5),
+)
+"""As configs/profiles/paper.yaml has it."""
+
+
+def normal_shares(edges: list[float]) -> list[float]:
+    """How much of a standard normal distribution lies below each edge."""
+    return [0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in edges]
+
+
+@pytest.fixture(scope="module")
+def placed() -> dict[str, np.ndarray]:
+    """What crops of one face differ in from its plain crop: side, turn in degrees, shift over the side, mirror."""
+    transform, drawn = FaceTransform(32, replace(PUBLISHED, grey=0.0, occlusion=0.0)), face()
+    plain = FaceTransform(32)(drawn).matrix.numpy().astype(float)
+    matrices = np.stack([transform(drawn, seed=k).matrix.numpy().astype(float) for k in range(400)])
+    linear = matrices[:, :, :2] / plain[0, 0]
+    mirror = np.linalg.det(linear) < 0
+    linear[mirror, 0] *= -1
+    middle = (drawn.landmarks.min(0) + drawn.landmarks.max(0)) / 2
+    shift = (matrices[:, :, :2] @ middle + matrices[:, :, 2] - 16) / 32
+    return {
+        "linear": linear,
+        "factor": 1.2 / np.sqrt(np.linalg.det(linear)),
+        "turn": np.degrees(np.arctan2(linear[:, 1, 0], linear[:, 0, 0])),
+        "shift": shift[~mirror],
+        "mirror": mirror,
+    }
+
+
+class TestPublishedAugmentation:
+    def test_one_scale_for_both_axes(self, placed: dict[str, np.ndarray]) -> None:
+        """Every map is a turn times a number: its columns are orthogonal and of equal length."""
+        squares = np.einsum("kij,kil->kjl", placed["linear"], placed["linear"])
+        np.testing.assert_allclose(squares[:, 0, 1], 0, atol=1e-5)
+        np.testing.assert_allclose(squares[:, 0, 0], squares[:, 1, 1], rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("name", "mean", "deviation", "clip"),
+        [("factor", 1.2, 0.05, 1.0), ("turn", 0.0, 15.0, 2.0), ("shift", 0.0, 0.05, 1.0)],
+    )
+    def test_normal_and_clipped(
+        self, placed: dict[str, np.ndarray], name: str, mean: float, deviation: float, clip: float
+    ) -> None:
+        values = (placed[name].ravel() - mean) / deviation
+        assert np.abs(values).max() == pytest.approx(clip, abs=1e-3)
+        # What lies beyond is at the ends, not cut out; between them the distribution is the normal one.
+        ends = [float((values < -clip + 1e-3).mean()), float((values > clip - 1e-3).mean())]
+        assert ends == pytest.approx([normal_shares([-clip])[0]] * 2, abs=0.07)
+        edges = [share * clip for share in (-0.75, -0.4, 0.0, 0.4, 0.75)]
+        assert [float((values < edge).mean()) for edge in edges] == pytest.approx(normal_shares(edges), abs=0.07)
+
+    def test_half_are_mirrored(self, placed: dict[str, np.ndarray]) -> None:
+        assert 0.42 < placed["mirror"].mean() < 0.58
+
+    def test_one_occluder_in_half_of_the_crops(self) -> None:
+        """Against the same crops without: what differs is one rectangle of one colour, as large as said."""
+        drawn, sizes, size = face(), [], 64
+        bare = FaceTransform(size, replace(PUBLISHED, occluder=None, occlusion=0.0))
+        covering = FaceTransform(size, PUBLISHED)
+        for seed in range(200):
+            one, other = covering(drawn, seed=seed).image, bare(drawn, seed=seed).image
+            rows, columns = np.nonzero((one != other).any(0).numpy())
+            if len(rows) == 0:
+                continue
+            covered = one[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].flatten(1)
+            assert (covered == covered[:, :1]).all()
+            sizes.append((int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1))
+        assert 0.4 < len(sizes) / 200 < 0.6
+        sides = np.array(sizes) / size
+        assert sides.max() <= 0.41
+        assert sides.mean() == pytest.approx(0.2, abs=0.03)
+        assert sides.std() == pytest.approx(0.08, abs=0.02)
+        # Width and height are drawn by themselves.
+        assert abs(np.corrcoef(sides.T)[0, 1]) < 0.3
+
+    def test_a_fifth_is_grey_and_no_colour_changes_otherwise(self) -> None:
+        """A face in front of nothing but two colours: those of a crop are these, or grey."""
+        image = np.zeros((200, 200, 3), np.uint8)
+        image[:] = (200, 40, 90)
+        flat = Face(image, "flat", face_landmarks(80, 1) + 60)
+        transform = FaceTransform(32, replace(PUBLISHED, occlusion=0.0))
+        grey = []
+        for seed in range(200):
+            colours = (transform(flat, seed=seed).image * 255).round().flatten(1).unique(dim=1).T.tolist()
+            assert len(colours) == 1
+            grey.append(len(set(colours[0])) == 1)
+            assert grey[-1] or colours[0] == [200, 40, 90]
+        assert 0.12 < np.mean(grey) < 0.28
+
+    def test_the_seed_alone_decides(self) -> None:
+        drawn = face()
+        first, again, other = (FaceTransform(48, PUBLISHED)(drawn, seed=seed) for seed in (3, 3, 4))
+        assert torch.equal(first.image, again.image)
+        assert torch.equal(first.matrix, again.matrix)
+        assert not torch.equal(first.matrix, other.matrix)
+
+    def test_no_seed_is_the_plain_crop(self) -> None:
+        for augmentation in (PUBLISHED, Augmentation()):
+            found, plain = FaceTransform(48, augmentation)(face(), seed=None), FaceTransform(48)(face())
+            assert torch.equal(found.image, plain.image)
+            assert torch.equal(found.matrix, plain.matrix)
+
+    def test_distributions_need_a_crop_factor(self) -> None:
+        with pytest.raises(ValueError, match="only together with crop_factor"):
+            Augmentation(rotation=Normal(0, 15))
+        with pytest.raises(ValueError, match="expected 0 or more"):
+            Normal(0, -1)

@@ -17,7 +17,6 @@ from experiments.command_line import LIGHTNING
 from experiments.commands.train import train
 from experiments.compose import Choices
 from experiments.errors import UsageError
-from lightning_modules.landmarkers import SLPT
 from lightning_modules.methods import (
     BDL,
     FDA,
@@ -115,19 +114,6 @@ class TestShippedChoices:
         assert cli.trainer.max_epochs == (300 if profile == "paper" else 4)
         assert cli.trainer.default_root_dir == f"runs/{setting}/{method}-{landmarker}/seed5"
 
-    def test_the_published_slpt(self) -> None:
-        """13,195,394 parameters in the published program's network with 12 layers of 6 distinct ones (golden/)."""
-        cli = instantiated(profile="paper")
-        landmarker = cli.method.landmarker
-        assert isinstance(landmarker, SLPT)
-        assert landmarker.image_size == cli.data.image_size == 256
-        assert 13.0e6 < sum(p.numel() for p in landmarker.parameters()) < 13.4e6
-        assert isinstance(cli.method, FaceWarping)
-        phases = (cli.method.warper_epochs, cli.method.proximal_epochs)
-        assert phases == (5, 5)
-        assert (cli.method.warper_learning_rate, cli.method.learning_rate) == (1e-4, 1e-3)
-        assert cli.method.stylization is None
-
     def test_the_oracle_is_supervised_unless_told_otherwise(self) -> None:
         assert f"--config={CONFIGS / 'methods/supervised.yaml'}" in Choices("oracle").arguments()
 
@@ -161,7 +147,8 @@ class TestMessages:
             ("train --config=nowhere.yaml", "nowhere.yaml"),
             ("train --data.batch_size 3 4", "--data.batch_size: found 2 values, expected one"),
             ("fit --trainer.max_epoch=3", "--trainer.max_epoch is no option. Did you mean --trainer.max_epochs?"),
-            ("evaluate", "--ckpt and --test must be given."),
+            ("evaluate", "--test must be given."),
+            ("pack --ckpt=a --name=b", "--made_by and --trained_on must be given."),
             (
                 "evaluate --ckpt=a --test=b --on-error=stop",
                 "--on_error: found 'stop', expected one of 'raise', 'skip'.",
@@ -247,6 +234,11 @@ class TestInterpolation:
         assert found.count("CostReport") == 2
         assert "WeightAverage" in found
         assert (cli.trainer.max_epochs, cli.data.batch_size) == (9, 3)
+
+    def test_weights_are_averaged_once(self) -> None:
+        names = {"method": "stylize", "landmarker": "integral", "profile": "thorough"}
+        with pytest.raises(UsageError, match="2 averages of the weights .* leave EMA out"):
+            instantiated(SMALL, **names, ema=True)
 
     def test_a_progress_bar_can_be_switched_off(self) -> None:
         cli = instantiated(SMALL, overrides={"trainer.enable_progress_bar": False})

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.catalogue import CONFIGS
+from lightning_modules.weights import shipped
 from tests.experiments.helpers import TINY, metrics, write_config
 
 ROOT = CONFIGS.parent
@@ -37,6 +38,14 @@ def test_it_holds_the_choices_and_not_the_tests(wheel: Path) -> None:
     chosen = [*CONFIGS.rglob("*.yaml"), *(ROOT / "experiments").rglob("*.yaml")]
     assert {path.relative_to(ROOT).as_posix() for path in chosen} <= names
     assert not any(name.startswith(("tests/", "runs/")) for name in names)
+
+
+def test_it_holds_the_shipped_weights_their_cards_and_figures(wheel: Path) -> None:
+    assert shipped()
+    with zipfile.ZipFile(wheel) as archive:
+        for path in shipped().values():
+            for file in (path, path.with_suffix(".md"), path.with_suffix(".json")):
+                assert archive.read(file.relative_to(ROOT).as_posix()) == file.read_bytes()
 
 
 def test_warpmark_trains_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
+import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,18 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lightning_modules.weights import Published, WeightsError, load_matching, load_state, read_state, start_from
+from lightning_modules import weights
+from lightning_modules.weights import (
+    Provenance,
+    Published,
+    WeightsError,
+    load_matching,
+    load_state,
+    pack,
+    read_state,
+    read_tensors,
+    start_from,
+)
 
 RENAMED = Published("toy", "fc.weight", ((r"^fc\.", ""),), unused=lambda name, value: name == "spare")
 
@@ -129,3 +142,82 @@ def test_a_published_file_that_does_not_fit_is_named_with_what_differs(module: n
     torch.save({"fc.weight": torch.zeros(5, 2), "fc.bias": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth \(the published toy\) .*\n  weight: shape \(5, 2\)"):
         start_from(module, tmp_path / "other.pth", RENAMED)
+
+
+SPEC = {"class_path": "toy.Toy", "init_args": {"image_size": 8, "names": ["é", None]}}
+ORIGIN = Provenance("make toy", "2 photos, 1 drawing", "source ab12 (2 faces)", "warpmark 0", "for research use only")
+
+
+class TestPacked:
+    def test_tensors_come_back_in_float32_rounded_once_and_whole_numbers_as_they_were(self, tmp_path: Path) -> None:
+        state = {
+            "weight": torch.randn(3, 4, 5, 5).to(memory_format=torch.channels_last),
+            "mean": torch.tensor(0.1, dtype=torch.float64),
+            "steps": torch.tensor(2**40),
+            "mask": torch.tensor([True, False]),
+        }
+        (tmp_path / "toy.safetensors").write_bytes(pack("toy", SPEC, state, ORIGIN))
+        read = read_tensors(tmp_path / "toy.safetensors")
+        assert (read["landmarker"], read["provenance"]) == (SPEC, ORIGIN)
+        found = {name.removeprefix("landmarker."): value for name, value in read["state_dict"].items()}
+        assert {name: value.dtype for name, value in found.items()} == {
+            "weight": torch.float32,
+            "mean": torch.float32,
+            "steps": torch.int64,
+            "mask": torch.bool,
+        }
+        assert torch.equal(found["weight"], state["weight"].half().float())
+        assert (found["weight"] - state["weight"]).abs().max() <= state["weight"].abs().max() * 2**-11
+        assert torch.equal(found["steps"], state["steps"])
+        assert torch.equal(found["mask"], state["mask"])
+        # As the state dict of a network that takes `weights=`.
+        assert sorted(read_state(tmp_path / "toy.safetensors")) == sorted(state)
+        # Packed again, the same bytes: nothing is lost twice.
+        assert pack("toy", SPEC, found, ORIGIN) == (tmp_path / "toy.safetensors").read_bytes()
+
+    def test_tensors_that_share_memory_are_packed(self, tmp_path: Path) -> None:
+        shared = torch.zeros(3)
+        (tmp_path / "toy.safetensors").write_bytes(pack("toy", SPEC, {"a": shared, "b": shared}, ORIGIN))
+        assert sorted(read_state(tmp_path / "toy.safetensors")) == ["a", "b"]
+
+    @pytest.mark.parametrize("value", [1e5, float("nan")])
+    def test_what_float16_cannot_hold_is_refused(self, value: float) -> None:
+        with pytest.raises(WeightsError, match=r"norm\.var: found values up to .*float16's ±65504"):
+            pack("toy", SPEC, {"norm.var": torch.tensor([1.0, value])}, ORIGIN)
+
+    @pytest.mark.parametrize(
+        ("metadata", "found"),
+        [
+            ("{", "JSONDecodeError"),
+            ("[]", "TypeError"),
+            (json.dumps({"provenance": asdict(ORIGIN)}), "'landmarker'"),
+            (json.dumps({"landmarker": SPEC}), "'provenance'"),
+            (json.dumps({"landmarker": {"class_path": "toy.Toy"}, "provenance": asdict(ORIGIN)}), "'init_args'"),
+            (json.dumps({"landmarker": SPEC, "provenance": {"command": "make"}}), "missing 4"),
+            (json.dumps({"landmarker": SPEC, "provenance": {**asdict(ORIGIN), "mood": 1}}), "mood"),
+        ],
+    )
+    def test_metadata_that_do_not_describe_a_landmarker(self, metadata: str, found: str, tmp_path: Path) -> None:
+        save_file({"weight": torch.zeros(2)}, tmp_path / "odd.safetensors", {"warpmark": metadata})
+        with pytest.raises(WeightsError, match=rf"odd\.safetensors: found metadata .*{found}.*warpmark pack"):
+            read_tensors(tmp_path / "odd.safetensors")
+
+    def test_shipped_weights_are_read_by_name_unless_there_is_such_a_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(weights, "SHIPPED", tmp_path / "shipped")
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "shipped").mkdir()
+        with pytest.raises(WeightsError, match="this package has none"):
+            read_state("toy-light")
+        for name, value in (("toy-light", 1.0), ("grand", 2.0)):
+            content = pack(name, SPEC, {"a": torch.tensor(value)}, ORIGIN)
+            (tmp_path / "shipped" / f"{name}.safetensors").write_bytes(content)
+        assert sorted(weights.shipped()) == ["grand", "toy-light"]
+        assert float(read_state("toy-light")["a"]) == 1.0
+        with pytest.raises(
+            FileNotFoundError, match=r"weights file toy_lite .*Did you mean 'toy-light'\?.*: grand, toy-l"
+        ):
+            read_state("toy_lite")
+        torch.save({"a": torch.tensor(3.0)}, "toy-light")
+        assert float(read_state("toy-light")["a"]) == 3.0

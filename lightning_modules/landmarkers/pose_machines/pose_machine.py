@@ -96,7 +96,7 @@ class PoseMachine(BackboneLandmarker):
         landmark_weight: float = 0.0,
         channels_last: bool = False,
     ) -> None:
-        super().__init__(image_size, backbone.coarsest, backbone, channels_last, keep_normalization=True)
+        super().__init__(image_size, backbone.coarsest, backbone, channels_last)
         self.sigma, self.radius, self.power, self.landmark_weight = sigma, radius, power, landmark_weight
         self.offset = cell_centre(backbone.stride)
         self.stages = nn.ModuleList(

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.backbones.base import Pretrained
+from lightning_modules.backbones.base import Normalization, Pretrained
 from lightning_modules.backbones.hrnet import HRNetBackbone
 from lightning_modules.backbones.pyramid import build_backbone
-from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
+from lightning_modules.landmarkers.backbone_landmarker import NORMALIZATION, BackboneLandmarker
 from lightning_modules.landmarkers.base import LandmarkerOutput, full_precision
 from lightning_modules.landmarkers.losses import interocular_loss
 from lightning_modules.landmarkers.patches import patch_boxes, sample_patches
@@ -37,7 +37,9 @@ PUBLISHED_SLPT = Published(
     ),
     # A layer norm that the published network creates (512 parameters) and never applies.
     unused=lambda name, value: name.startswith("feature_norm."),
-    optional=frozenset({"mean_face"}),
+    # Two programs publish files of this layout, which do not say how crops are normalised: SLPT's own tests with
+    # ImageNet's mean and deviation, that of conditional face warping trains and tests with 0.5 and 0.5.
+    optional=frozenset({"mean_face"}) | NORMALIZATION,
 )
 
 PUBLISHED_SIZE = 256
@@ -72,6 +74,8 @@ class SLPT(BackboneLandmarker):
         dropout: share dropped in the decoder while training.
         stage_weights: each stage's share in the loss.
         channels_last: run the backbone in that memory format, which is quicker for most on CPUs and tensor cores.
+        normalization: what crops are normalised with (``mean``, ``std``); the backbone's own if None. That which
+            ``weights`` bring along replaces it.
 
     Raises:
         ValueError: arguments that do not go together.
@@ -95,6 +99,7 @@ class SLPT(BackboneLandmarker):
         dropout: float = 0.1,
         stage_weights: Sequence[float] = (0.2, 0.3, 0.5),
         channels_last: bool = False,
+        normalization: Normalization | None = None,
     ) -> None:
         if len(patch_sides) != len(stage_weights):
             raise ValueError(
@@ -105,7 +110,7 @@ class SLPT(BackboneLandmarker):
             raise ValueError(f"num_heads={num_heads} does not divide embed_dim={embed_dim}.")
         feature_dim = feature_dim or embed_dim
         trunk = build_backbone(backbone, feature_dim, False if weights else pretrained, {"hrnet_w18": HRNetBackbone})
-        super().__init__(image_size, trunk.coarsest, trunk, channels_last)
+        super().__init__(image_size, trunk.coarsest, trunk, channels_last, normalization)
         self.patch_size, self.patch_sides, self.stage_weights = patch_size, tuple(patch_sides), tuple(stage_weights)
         self.patch_embedding = nn.Conv2d(feature_dim, embed_dim, patch_size, bias=False)
         self.decoder = RelationDecoder(embed_dim, num_layers, num_heads, feedforward_dim, dropout)

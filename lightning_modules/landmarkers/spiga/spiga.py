@@ -169,7 +169,7 @@ class SPIGA(Landmarker):
         Returns:
             ``stages`` of shape ``(B, steps, 68, 2)``, ``poses`` and the ``initial`` landmarks.
         """
-        # Published weights take blue first.
+        # Published weights take blue first, in [0, 1]: the program's images are as OpenCV has them, / 255.
         features, vectors = self.backbone(images.flip(1))
         with full_precision(vectors):
             poses = self.pose_head(vectors.float())

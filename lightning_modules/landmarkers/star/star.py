@@ -231,5 +231,5 @@ class STAR(Landmarker):
 
 
 def _normalized(images: Tensor) -> Tensor:
-    """Published weights take blue first, in [-1, 1]."""
+    """Published weights take blue first, in [-1, 1]: the program's images are as OpenCV reads them, · 2 / 255 - 1."""
     return images.flip(1) * 2 - 1

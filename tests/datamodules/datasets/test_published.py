@@ -13,10 +13,13 @@ import pytest
 
 from datamodules.base import FaceDataModule
 from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, W300DataModule
-from datamodules.faces import DataError
+from datamodules.faces import DataError, JoinedFaces
 from datamodules.files import FileFaces
-from datamodules.formats import write_pts
+from datamodules.formats import read_pts, write_pts
+from datamodules.ibug68 import FRONTAL_TURN, sideways_turn
 from tests.layouts import W300_COUNTS, face_landmarks, write_artiface, write_cariface, write_face, write_w300
+
+PAPER_DATA = Path(__file__).parents[3].parent / "shared" / "data" / "paper"
 
 W300_FEW = {"afw": 2, "helen/trainset": 3, "lfpw/trainset": 4, "helen/testset": 5, "lfpw/testset": 6, "ibug": 7}
 
@@ -123,6 +126,79 @@ class TestW300:
         with pytest.raises(DataError, match=message):
             w300(tmp_path).test_faces()
         assert len(w300(tmp_path, on_error="skip").test_faces()) == 17
+
+
+class TestFrontalList:
+    """``frontal_train_list.txt`` as published: file names without folders, Windows' line ends, LFPW's as .png."""
+
+    def listed(self, root: Path, *lines: str) -> list[str]:
+        (root / "frontal_train_list.txt").write_bytes("\r\n".join(lines).encode())
+        faces = w300(root).train_faces()
+        return [faces.paths[place].relative_to(root).as_posix() for place in faces.frontal()]
+
+    def test_names_stand_for_photos_of_any_suffix(self, tmp_path: Path) -> None:
+        write_w300(tmp_path)
+        for suffix in (".jpg", ".pts"):  # LFPW's photos compressed, as some copies have them
+            (tmp_path / "lfpw/trainset/image_0002").with_suffix(suffix).unlink(missing_ok=True)
+        write_face(tmp_path / "lfpw/trainset/image_0002.jpg", tmp_path / "lfpw/trainset/image_0002.pts")
+        (tmp_path / "lfpw/trainset/image_0002.png").unlink()
+        found = self.listed(tmp_path, "1051618982_1.jpg", "image_0002.png", "10001_1.jpg")
+        assert found == ["afw/1051618982_1.jpg", "helen/trainset/10001_1.jpg", "lfpw/trainset/image_0002.jpg"]
+
+    def test_a_test_photo_of_the_same_name_is_not_meant(self, tmp_path: Path) -> None:
+        module = w300(write_w300(tmp_path))
+        assert self.listed(tmp_path, "image_0001.png") == ["lfpw/trainset/image_0001.png"]
+        assert all(entry.frontal is None for entry in module.test_faces().entries)
+
+    def test_a_name_with_a_folder_is_meant_there(self, tmp_path: Path) -> None:
+        write_w300(tmp_path)
+        for image in ("afw/image_0001.jpg", "lfpw/trainset/image_0001.png"):
+            write_face(tmp_path / image, (tmp_path / image).with_suffix(".pts"))
+        assert self.listed(tmp_path, "image_0001.jpg") == ["afw/image_0001.jpg", "lfpw/trainset/image_0001.png"]
+        for line in ("lfpw/trainset/image_0001.png", "lfpw\\trainset\\image_0001.png", "trainset/image_0001.png"):
+            assert self.listed(tmp_path, line) == ["lfpw/trainset/image_0001.png"]
+
+    def test_names_without_a_photo_are_logged(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        write_w300(tmp_path)
+        caplog.set_level(logging.INFO)
+        found = self.listed(tmp_path, *(f"gone{k}.jpg" for k in range(7)), "10000_1.jpg")
+        assert found == ["helen/trainset/10000_1.jpg"]
+        assert "no training photo for 7 of its 8 names: gone0.jpg, gone1.jpg, gone2.jpg, gone3.jpg, gone4.jpg, ..." in (
+            caplog.text
+        )
+
+    def test_a_list_of_other_photos_is_refused(self, tmp_path: Path) -> None:
+        write_w300(tmp_path)
+        with pytest.raises(DataError, match=r"frontal_train_list\.txt.*2 names, none of them of a training photo"):
+            self.listed(tmp_path, "a.jpg", "b.jpg")
+
+    def test_without_a_list_pose_decides(self, tmp_path: Path) -> None:
+        write_w300(tmp_path)
+        aside = read_pts(tmp_path / "helen/trainset/10001_1.pts")
+        aside[30] += 0.2 * (aside[16] - aside[0])
+        write_pts(tmp_path / "helen/trainset/10001_1.pts", aside)
+        faces = w300(tmp_path).train_faces()
+        expected = [k for k, shape in enumerate(faces.shapes()) if sideways_turn(shape) <= FRONTAL_TURN]
+        assert faces.frontal() == expected
+        assert {path.name for path in faces.paths} - {faces.paths[k].name for k in expected} == {"10001_1.jpg"}
+
+    def test_a_bad_photo_that_is_skipped_moves_no_place(self, tmp_path: Path) -> None:
+        write_w300(tmp_path)
+        (tmp_path / "frontal_train_list.txt").write_text("10002_1.jpg\n")
+        (tmp_path / "afw/1051618982_1.jpg").write_bytes(b"no image")
+        faces = w300(tmp_path, on_error="skip").train_faces()
+        assert [faces.paths[place].name for place in faces.frontal()] == ["10002_1.jpg"]
+        # And a set before it moves all.
+        assert JoinedFaces([faces, faces]).frontal() == [faces.frontal()[0], len(faces) + faces.frontal()[0]]
+
+    @pytest.mark.skipif(not PAPER_DATA.exists(), reason="the real 300W is not here")
+    def test_the_real_list(self, caplog: pytest.LogCaptureFixture) -> None:
+        """1,001 names, of which 631 are here: 75 of AFW, 364 of Helen, 192 of LFPW (by hand, with a shell)."""
+        caplog.set_level(logging.INFO)
+        faces = w300(PAPER_DATA / "300W").train_faces()
+        found = Counter(faces.paths[place].parent.name for place in faces.frontal())
+        assert found == {"afw": 75, "trainset": 364 + 192}
+        assert "no training photo for 370 of its 1001 names" in caplog.text
 
 
 class TestCariFace:

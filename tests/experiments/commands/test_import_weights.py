@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_modules.landmarkers import SLPT, STAR
+from lightning_modules.landmarkers.backbone_landmarker import NORMALIZATION
 from tests.experiments.commands.test_evaluate import Dangerous
 from tests.experiments.helpers import TINY_LANDMARKER, refused, run, write_config
 from tests.lightning_modules.landmarkers.test_published import published_state
@@ -87,6 +88,22 @@ def test_an_option_of_the_landmarker_fills_what_the_file_lacks(
     run("import-weights", "--landmarker=slpt", f"--from={tmp_path / 'slpt.pt'}", f"--to={tmp_path / 'o.pt'}", *options)
     found = torch.load(tmp_path / "o.pt", weights_only=True)
     assert all(torch.equal(value, found[name]) for name, value in landmarker.state_dict().items())
+
+
+@pytest.mark.parametrize("profile", ["paper", "quick"])
+def test_the_normalisation_of_the_form_goes_with_the_weights(
+    profile: str, tmp_path: Path, tiny_landmarker_args: dict[str, object]
+) -> None:
+    """The published SLPT's files do not hold one: conditional face warping's is the paper form's."""
+    published = published_state(SLPT(**tiny_landmarker_args))  # type: ignore[arg-type]
+    torch.save(published, tmp_path / "slpt.pth")
+    assert NORMALIZATION.isdisjoint(published)
+    options = [f"--init_args.{name}={value}" for name, value in tiny_landmarker_args.items()]
+    files = [f"--from={tmp_path / 'slpt.pth'}", f"--to={tmp_path / 'o.pt'}"]
+    run("import-weights", "--landmarker=slpt", f"--profile={profile}", *files, *options)
+    again = SLPT(**tiny_landmarker_args, weights=str(tmp_path / "o.pt"))  # type: ignore[arg-type]
+    expected = [0.5] * 3 if profile == "paper" else list(SLPT(**tiny_landmarker_args).image_mean.flatten())  # type: ignore[arg-type]
+    assert again.image_mean.flatten().tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

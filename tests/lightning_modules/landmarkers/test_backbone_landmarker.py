@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.backbones.base import Backbone
-from lightning_modules.landmarkers.backbone_landmarker import BackboneLandmarker
+from lightning_modules.backbones.base import Backbone, Normalization
+from lightning_modules.landmarkers.backbone_landmarker import NORMALIZATION, BackboneLandmarker
 from lightning_modules.landmarkers.base import LandmarkerOutput
+from lightning_modules.weights import load_matching
 
 
 class Through(Backbone):
@@ -45,11 +46,29 @@ def test_images_are_normalised_channel_by_channel() -> None:
     torch.testing.assert_close(output.landmarks, torch.ones(2, 68, 2))
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_normalisation_is_in_the_state_dict_where_weights_bring_their_own(kept: bool) -> None:
-    landmarker = Means(8, 4, Through(), keep_normalization=kept)
-    assert {"image_mean", "image_std"} <= set(dict(landmarker.named_buffers()))
-    assert ({"image_mean", "image_std"} <= set(landmarker.state_dict())) == kept
+def test_normalisation_goes_with_the_weights() -> None:
+    """Also into a landmarker within another module, as a checkpoint of a method is loaded."""
+    halves = Means(8, 4, Through(), normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+    images = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(halves.features(images), images * 2 - 1)
+    other = Means(8, 4, Through())
+    assert not torch.equal(other.features(images), halves.features(images))
+    nn.ModuleList([other]).load_state_dict(nn.ModuleList([halves]).state_dict())
+    torch.testing.assert_close(other.features(images), images * 2 - 1)
+
+
+def test_weights_without_a_normalisation_leave_it_as_it_is() -> None:
+    halves = Means(8, 4, Through(), normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+    earlier = {name: value for name, value in Means(8, 4, Through()).state_dict().items() if name not in NORMALIZATION}
+    assert load_matching(halves, earlier) == ([], [])
+    assert NORMALIZATION.isdisjoint(earlier)
+    torch.testing.assert_close(halves.features(torch.ones(1, 3, 8, 8)), torch.ones(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("values", [(0.5,), (0.5, 0.5, 0.0)])
+def test_a_normalisation_that_is_none_is_refused(values: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="three numbers each, std above 0"):
+        Normalization((0.5, 0.5, 0.5), values)
 
 
 @pytest.mark.parametrize("last", [False, True])

@@ -1,0 +1,246 @@
+"""A model card's figures: measured, kept beside the weights as JSON, and written into the card from there."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch import Tensor
+
+from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, SyntheticDataModule, W300DataModule
+from datamodules.faces import Face, FaceBatch, FloatArray, collate, landmark_box
+from datamodules.ibug68 import OUTER_EYE_CORNERS
+from datamodules.synthetic import STYLES
+from datamodules.transforms import FaceTransform
+from experiments.errors import UsageError
+from lightning_modules.coordinates import to_image_pixels
+from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.inference import find_landmarks
+from lightning_modules.metrics import FAILURE, face_nme
+from lightning_modules.weights import Provenance
+
+_BEGIN: Final = "<!-- figures: written by `make card`, not by hand -->"
+_END: Final = "<!-- end of figures -->"
+_BATCH: Final = 32
+_DRAWN: Final = 8
+"""Drawn faces of each style."""
+_EVERY: Final = 8
+"""Every which landmark of a style's first drawn face is kept."""
+_JAW: Final = slice(0, 17)
+_RESAMPLES: Final = 10_000
+_LOOSE: Final = (1.3, 0.1)
+"""A loose box: how many times as large as the landmarks' own, and off its centre by which share of its longer side."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Scores on one test set, one crop by the annotated box; errors in % of the inter-ocular distance.
+
+    Attributes:
+        n: number of faces.
+        nme: mean error.
+        interval: of ``nme``: 95 %, by the bootstrap over faces.
+        fr8: share of faces whose error exceeds 8 %, in %.
+        jaw: mean error of the jaw's 17 points.
+        inner: of the other 51.
+        loose_box: ``nme`` with boxes 1.3 times as large, off centre by a tenth of their side.
+    """
+
+    n: int
+    nme: float
+    interval: tuple[float, float]
+    fr8: float
+    jaw: float
+    inner: float
+    loose_box: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a landmarker finds on drawn faces: no result, but the same on every machine.
+
+    Attributes:
+        nme: by style.
+        landmarks: by style, every eighth landmark of the first face, crop coordinates, shape ``(9, 2)``.
+    """
+
+    nme: dict[str, float]
+    landmarks: dict[str, list[list[float]]]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All figures of a card: by the name of the test set, and of drawn faces."""
+
+    sets: dict[str, Figure]
+    drawn: Drawn
+
+
+def real_figures(landmarker: Landmarker, root: str) -> dict[str, Figure]:
+    """Figures on the published data sets below ``root``, whatever part of each is there.
+
+    Raises:
+        DataError: a data set is missing or malformed.
+    """
+    return {name: figure(landmarker, faces) for name, faces in _test_sets(root)}
+
+
+def figure(landmarker: Landmarker, faces: Sequence[Face]) -> Figure:
+    """Figures on labelled faces."""
+    errors, loose = (_errors(landmarker, faces, loose) for loose in (False, True))
+    each = errors.mean(1)
+    return Figure(
+        n=len(each),
+        nme=float(each.mean()),
+        interval=bootstrap_interval(each.numpy()),
+        fr8=100 * float((each > FAILURE).double().mean()),
+        jaw=float(errors[:, _JAW].mean()),
+        inner=float(errors[:, _JAW.stop :].mean()),
+        loose_box=float(loose.mean()),
+    )
+
+
+def drawn_figures(landmarker: Landmarker) -> Drawn:
+    """What a landmarker finds on drawn faces."""
+    nme: dict[str, float] = {}
+    landmarks: dict[str, list[list[float]]] = {}
+    for style, crops in zip(STYLES, drawn_crops(landmarker.image_size), strict=True):
+        assert crops.landmarks is not None, "drawn faces are labelled"
+        found = find_landmarks(landmarker, crops.images, crops.matrices)
+        target = to_image_pixels(crops.landmarks, crops.matrices, landmarker.image_size)
+        nme[style] = float(face_nme(found.pixels, target).mean())
+        landmarks[style] = found.crop[0, ::_EVERY].double().tolist()
+    return Drawn(nme, landmarks)
+
+
+def drawn_crops(size: int) -> Iterator[FaceBatch]:
+    """Crops of ``size`` pixels of eight drawn faces in each style, in the order of :data:`STYLES`."""
+    for style in STYLES:
+        faces = SyntheticDataModule(style, test_count=_DRAWN).test_faces()
+        yield collate([FaceTransform(size)(faces[i], i) for i in range(len(faces))])
+
+
+def bootstrap_interval(values: FloatArray, resamples: int = _RESAMPLES) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of ``values``, shape ``(N,)``, over resampled faces; always the same.
+
+    Source: Efron, Tibshirani: "An Introduction to the Bootstrap", 1993, chapter 13.
+    """
+    chosen = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
+    low, high = np.percentile(np.asarray(values)[chosen].mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def write_figures(figures: Figures, path: Path) -> None:
+    """Keep figures as JSON, to five decimals."""
+    path.write_text(json.dumps(_rounded(asdict(figures)), indent=1) + "\n")
+
+
+def read_figures(path: Path) -> Figures:
+    """Figures that :func:`write_figures` kept.
+
+    Raises:
+        UsageError: there are none, or the file holds something else.
+    """
+    try:
+        content = json.loads(path.read_text())
+        sets = {
+            name: Figure(**{**values, "interval": tuple(values["interval"])})
+            for name, values in content["sets"].items()
+        }
+        return Figures(sets, Drawn(**content["drawn"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{path}: no figures of a model card could be read ({error}). Make them with make card DATA=root."
+        ) from error
+
+
+def section(figures: Figures, provenance: Provenance, landmarker: Landmarker, size: int) -> str:
+    """The card's part that is written from facts and figures, Markdown.
+
+    Args:
+        figures: to show.
+        provenance: of the weights.
+        landmarker: that they belong to.
+        size: of their file, in bytes.
+    """
+    count = sum(parameter.numel() for parameter in landmarker.parameters())
+    facts = {
+        "trained on": provenance.trained_on,
+        "terms": provenance.terms,
+        "made by": f"`{provenance.command}` ({provenance.version})",
+        "fingerprints of the training faces": provenance.data,
+        "network": f"`{type(landmarker).__name__}`, crops of {landmarker.image_size} pixels, {count:,} parameters",
+        "file": f"{size:,} bytes, float16",
+    }
+    head = ("", "faces", "NME", "95 % interval", "FR@8", "jaw", "other points", "loose box")
+    rows = []
+    for name, f in figures.sets.items():
+        low, high = f.interval
+        others = [f"{value:.2f}" for value in (f.jaw, f.inner, f.loose_box)]
+        rows.append([name, f.n, f"{f.nme:.2f}", f"{low:.2f}–{high:.2f}", f"{f.fr8:.1f}", *others])
+    table = tabulate(rows, head, tablefmt="github", disable_numparse=True)
+    return "\n".join([*(f"- {name}: {text}" for name, text in facts.items()), "", table])
+
+
+def with_section(card: str, text: str, path: Path) -> str:
+    """The card with its figures' part replaced by ``text``.
+
+    Raises:
+        UsageError: the card, which is in ``path``, has no such part.
+    """
+    before, begin, rest = card.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise UsageError(f"{path}: found no lines {_BEGIN!r} and {_END!r}, between which the figures go. Add them.")
+    return f"{before}{_BEGIN}\n\n{text}\n\n{_END}{after}"
+
+
+def new_card(name: str) -> str:
+    """A card that has nothing but its name and a place for the figures."""
+    return f"# {name}\n\n{_BEGIN}\n{_END}\n"
+
+
+def _test_sets(root: str) -> Iterator[tuple[str, Sequence[Face]]]:
+    common = W300DataModule(f"{root}/300W", strict_counts=False).test_faces()
+    members = [i for i, subsets in enumerate(common.subsets()) if "300w_common" in subsets]
+    yield "300W common", cast(Sequence[Face], [common[i] for i in members])
+    yield "caricatures", CariFaceDataModule(f"{root}/CariFace_dataset", strict_counts=False).test_faces()
+    yield "ArtiFace", ArtiFaceDataModule(f"{root}/AF_dataset", strict_counts=False, test="all").test_faces()
+
+
+def _errors(landmarker: Landmarker, faces: Sequence[Face], loose: bool) -> Tensor:
+    """Each landmark's distance from its label in % of the inter-ocular distance, shape ``(N, 68)``."""
+    transform, errors = FaceTransform(landmarker.image_size), []
+    left, right = OUTER_EYE_CORNERS
+    for start in range(0, len(faces), _BATCH):
+        chosen = [faces[i] for i in range(start, min(start + _BATCH, len(faces)))]
+        seen = [_loosened(face, start + i) if loose else face for i, face in enumerate(chosen)]
+        batch = collate([transform(face) for face in seen])
+        found = find_landmarks(landmarker, batch.images, batch.matrices).pixels
+        target = torch.from_numpy(np.stack([cast(FloatArray, face.landmarks) for face in chosen])).double()
+        eyes = (target[:, left] - target[:, right]).norm(dim=-1)
+        errors.append(100 * (found - target).norm(dim=-1) / eyes[:, None])
+    return torch.cat(errors)
+
+
+def _loosened(face: Face, index: int) -> Face:
+    """The face with a loose box instead of its landmarks; its direction depends on the index alone."""
+    assert face.landmarks is not None, "test sets are labelled"
+    factor, shift = _LOOSE
+    low, high = landmark_box(face.landmarks).reshape(2, 2)
+    angle = np.random.default_rng([0, index]).uniform(0, 2 * np.pi)
+    centre = (low + high) / 2 + shift * (high - low).max() * np.array([np.cos(angle), np.sin(angle)])
+    half = factor * (high - low) / 2
+    return replace(face, landmarks=None, box=np.concatenate([centre - half, centre + half]).astype(np.float32))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in cast(Iterable[Any], value)] if isinstance(value, list | tuple) else value
