@@ -17,7 +17,7 @@ from datamodules.ibug68 import OUTER_EYE_CORNERS
 from datamodules.synthetic import STYLES
 from datamodules.transforms import FaceTransform
 from experiments.errors import UsageError
-from lightning_modules.coordinates import to_image_pixels
+from lightning_modules.coordinates import to_crop, to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import find_landmarks
 from lightning_modules.metrics import FAILURE, face_nme
@@ -113,7 +113,7 @@ def drawn_figures(landmarker: Landmarker) -> Drawn:
         found = find_landmarks(landmarker, crops.images, crops.matrices)
         target = to_image_pixels(crops.landmarks, crops.matrices, landmarker.image_size)
         nme[style] = float(face_nme(found.pixels, target).mean())
-        landmarks[style] = found.crop[0, ::_EVERY].double().tolist()
+        landmarks[style] = to_crop(found.pixels, crops.matrices, landmarker.image_size)[0, ::_EVERY].tolist()
     return Drawn(nme, landmarks)
 
 
