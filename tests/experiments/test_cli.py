@@ -237,7 +237,7 @@ class TestInterpolation:
 
     def test_weights_are_averaged_once(self) -> None:
         names = {"method": "stylize", "landmarker": "integral", "profile": "thorough"}
-        with pytest.raises(UsageError, match="2 averages of the weights .* leave EMA out"):
+        with pytest.raises(UsageError, match=r"2 averages of the weights .* leave EMA out"):
             instantiated(SMALL, **names, ema=True)
 
     def test_a_progress_bar_can_be_switched_off(self) -> None:
