@@ -94,11 +94,12 @@ class Augmentation:
             )
 
 
-def crop_matrix(face: Face, size: int) -> Matrix:
+def crop_matrix(face: Face, size: int, factor: float = CROP_FACTOR) -> Matrix:
     """The affine map ``(2, 3)`` from image pixels to the pixels of the square crop of ``size``.
 
-    The crop is centred on the landmarks' box, its side 1.2 × the box's longer side. Without landmarks the given or
-    detected box is used in the same way; without either, the crop is the whole image (side: the longer of its two).
+    The crop is centred on the landmarks' box, its side ``factor`` × the box's longer side. Without landmarks
+    the given or detected box is used in the same way; without either, the crop is the whole image (side: the longer of
+    its two, times ``factor`` / 1.2).
 
     Raises:
         DataError: the box is empty.
@@ -106,10 +107,12 @@ def crop_matrix(face: Face, size: int) -> Matrix:
     box = landmark_box(face.landmarks) if face.landmarks is not None else face.box
     if box is None:
         height, width = face.image.shape[:2]
-        return _square_matrix(np.array([width - 1, height - 1]) / 2, float(max(width, height)), size)
+        return _square_matrix(
+            np.array([width - 1, height - 1]) / 2, float(max(width, height)) * factor / CROP_FACTOR, size
+        )
     if not (box[2:] - box[:2]).max() > 0:
         raise DataError(f"{face.path}: the face box {box} is empty. Expected x0 < x1 and y0 < y1, in pixels.")
-    return _box_matrix(box, size)
+    return _box_matrix(box, size, factor)
 
 
 def crop_shape(landmarks: FloatArray) -> FloatArray:
@@ -117,8 +120,8 @@ def crop_shape(landmarks: FloatArray) -> FloatArray:
     return apply_matrix(_box_matrix(landmark_box(landmarks), 1), landmarks).astype(np.float32)
 
 
-def _box_matrix(box: FloatArray, size: int) -> Matrix:
-    return _square_matrix((box[:2] + box[2:]) / 2, CROP_FACTOR * float((box[2:] - box[:2]).max()), size)
+def _box_matrix(box: FloatArray, size: int, factor: float = CROP_FACTOR) -> Matrix:
+    return _square_matrix((box[:2] + box[2:]) / 2, factor * float((box[2:] - box[:2]).max()), size)
 
 
 def _square_matrix(centre: npt.NDArray[np.floating], side: float, size: int) -> Matrix:
@@ -156,10 +159,11 @@ class FaceTransform:
     Args:
         size: side of the crop, in pixels.
         augmentation: how to vary it, or None for the plain crop (evaluation, pseudo landmarks).
+        crop_factor: side of the crop over the longer side of the face's box.
     """
 
-    def __init__(self, size: int, augmentation: Augmentation | None = None) -> None:
-        self.size, self.augmentation = size, augmentation
+    def __init__(self, size: int, augmentation: Augmentation | None = None, crop_factor: float = CROP_FACTOR) -> None:
+        self.size, self.augmentation, self.crop_factor = size, augmentation, crop_factor
         self.canvas = round(size * _CANVAS / 2) * 2
         self.pipeline = None if augmentation is None else _pipeline(augmentation, size)
 
@@ -174,7 +178,7 @@ class FaceTransform:
         Raises:
             DataError: the face's box is empty.
         """
-        matrix = crop_matrix(face, self.size)
+        matrix = crop_matrix(face, self.size, self.crop_factor)
         if self.augmentation is None or self.pipeline is None or seed is None:
             return self._sample(face, cut(face.image, matrix, self.size), matrix, index)
         self.pipeline.set_random_seed(seed)

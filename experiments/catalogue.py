@@ -1,4 +1,4 @@
-"""What can be chosen: one YAML file per setting, method, landmarker, profile and grid, one module per command."""
+"""What can be chosen: one YAML file per setting, method, landmarker, profile, grid and peer, one module per command."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ _FOLDERS: Final = {
     "landmarker": "configs/landmarkers",
     "profile": "configs/profiles",
     "grid": "experiments/grids",
+    "peer": "configs/peers",
 }
 
 
@@ -24,7 +25,7 @@ def _files(kind: str) -> dict[str, Path]:
 
 
 def names(kind: str) -> list[str]:
-    """What can be chosen of a kind: ``setting``, ``method``, ``landmarker``, ``profile`` or ``grid``."""
+    """What can be chosen of a kind: ``setting``, ``method``, ``landmarker``, ``profile``, ``grid`` or ``peer``."""
     return sorted(_files(kind))
 
 

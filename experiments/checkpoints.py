@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
+import yaml
 from jsonargparse import ArgumentError
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from experiments.catalogue import config_files
@@ -54,11 +56,14 @@ def load_landmarker(path: str | Path) -> Landmarker:
     """Rebuild the landmarker of a checkpoint, with its weights, in evaluation mode.
 
     Args:
-        path: of a checkpoint or of packed weights, or the name of shipped ones, e.g. ``warpmark-light``.
+        path: of a checkpoint or of packed weights, or the name of shipped ones, e.g. ``warpmark-light``; or of a
+            ``.yaml`` file that describes a landmarker without a checkpoint, see :func:`read_landmarker`.
 
     Raises:
         CheckpointError: see :func:`read_checkpoint`; or the landmarker's class cannot be built.
     """
+    if Path(path).suffix in (".yaml", ".yml"):
+        return read_landmarker(path)
     checkpoint = read_checkpoint(path)
     tell_origin(checkpoint, path)
     try:
@@ -70,6 +75,45 @@ def load_landmarker(path: str | Path) -> Landmarker:
         ) from error
     load_weights(landmarker, checkpoint, path)
     return landmarker.eval()
+
+
+def read_landmarker(path: str | Path, **variables: str) -> Landmarker:
+    """The landmarker that a YAML file describes, e.g. one of configs/peers, in evaluation mode.
+
+    Args:
+        path: of a file of ``class_path`` and ``init_args``, where these may refer to the file's other keys.
+        variables: values of such keys, instead of the file's.
+
+    Raises:
+        CheckpointError: there is no such file, or it does not describe a landmarker.
+        WeightsError: the landmarker's own file cannot be used.
+    """
+    try:
+        loaded = OmegaConf.load(path)
+        merged = OmegaConf.merge(loaded, variables) if isinstance(loaded, DictConfig) else loaded
+        content = OmegaConf.to_container(merged, resolve=True)
+    except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:
+        said = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: found {said}; expected a YAML file of class_path and init_args.") from error
+    if not isinstance(content, dict) or "class_path" not in content:
+        found = ", ".join(map(str, content or ["nothing"]))
+        raise CheckpointError(
+            f"{path}: found {found}; expected class_path and init_args of a landmarker, as in configs/peers/pfld.yaml."
+        )
+    try:
+        return build_landmarker({key: content[key] for key in ("class_path", "init_args") if key in content}).eval()
+    except (ArgumentError, ValueError) as error:
+        if isinstance(cause := _own_error(error), WeightsError):
+            raise cause from None
+        raise CheckpointError(f"{path}: {option_error(str(cause), ())}") from error
+
+
+def _own_error(error: BaseException) -> BaseException:
+    """What went wrong while an object was built: jsonargparse wraps it in errors about its options."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, WeightsError):
+        cause = cause.__cause__
+    return cause or error
 
 
 def load_start(landmarker: Landmarker, spec: Mapping[str, Any], path: str | Path) -> Mapping[str, Any]:

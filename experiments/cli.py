@@ -158,6 +158,12 @@ class WarpmarkCLI(LightningCLI):
         if trainer.accelerator == "auto" and torch.backends.mps.is_available():
             # Splines are solved and errors measured in float64, which Apple's GPUs do not have.
             trainer.accelerator = "cpu"
+        averages = [c for c in trainer.callbacks or [] if c.class_path.endswith("WeightAverage")]
+        if len(averages) > 1:
+            raise UsageError(
+                f"{len(averages)} averages of the weights were asked for; expected one at most. "
+                "PROFILE=thorough has one already: leave EMA out."
+            )
         if trainer.enable_progress_bar is False:
             # Lightning refuses a bar that is given and switched off.
             trainer.callbacks = [c for c in trainer.callbacks or [] if not c.class_path.endswith("ProgressBar")]

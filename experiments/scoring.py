@@ -58,7 +58,7 @@ def score(
     for test in tests:
         # By this process alone: of a distributed run the others may not be here, or not yet be there.
         errors = SetErrors(test.subsets, sync=False).to(device)
-        for batch in evaluation_loader(test.faces, size, batch_size, num_workers):
+        for batch in evaluation_loader(test.faces, size, batch_size, num_workers, crop_factor=landmarker.crop_factor):
             batch = batch.to(device)
             assert batch.landmarks is not None, "test sets are labelled"
             predicted = find_landmarks(landmarker, batch.images, batch.matrices).pixels

@@ -31,7 +31,7 @@ FLOORS = {
             "cli",
             "bench",
         ),
-        *("grids", "commands", "command_line", "__main__"),
+        *("grids", "peers", "commands", "command_line", "__main__"),
     ),
 }
 """Rooms, and the files and folders within them, from the ground up: each may import what stands before it."""

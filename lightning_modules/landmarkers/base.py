@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from datamodules.transforms import CROP_FACTOR
+
 
 @dataclass
 class LandmarkerOutput:
@@ -44,6 +46,9 @@ class Landmarker(nn.Module, ABC):
 
     image_size: int
     """Side of the crops it is made for, in pixels."""
+
+    crop_factor: float = CROP_FACTOR
+    """Side of the crops that evaluation gives it, over the longer side of the face's box; training's have 1.2."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> LandmarkerOutput:

@@ -235,6 +235,11 @@ class TestInterpolation:
         assert "WeightAverage" in found
         assert (cli.trainer.max_epochs, cli.data.batch_size) == (9, 3)
 
+    def test_weights_are_averaged_once(self) -> None:
+        names = {"method": "stylize", "landmarker": "integral", "profile": "thorough"}
+        with pytest.raises(UsageError, match="2 averages of the weights .* leave EMA out"):
+            instantiated(SMALL, **names, ema=True)
+
     def test_a_progress_bar_can_be_switched_off(self) -> None:
         cli = instantiated(SMALL, overrides={"trainer.enable_progress_bar": False})
         assert cli.trainer.progress_bar_callback is None

@@ -12,9 +12,10 @@ from PIL import Image
 
 from lightning_modules.backbones.hrnet import HRNetBackbone
 from lightning_modules.backbones.pyramid import build_backbone
-from lightning_modules.backbones.timm_network import features_between, timm_network
+from lightning_modules.backbones.timm_network import TimmFeatures, features_between, timm_network
 from lightning_modules.backbones.vgg import VGGTrunk
-from lightning_modules.weights import WeightsError
+from lightning_modules.weights import WeightsError, load_matching
+from tests.lightning_modules.landmarkers.training import rand
 
 PUBLISHED = {"hrnet_w18": HRNetBackbone}
 
@@ -118,3 +119,40 @@ def test_an_unreachable_hub_is_named_with_what_to_do(
 def test_unknown_and_unfit_networks_are_refused(build: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+class TestFrozenLayers:
+    def network(self, stride: int) -> TimmFeatures:
+        torch.manual_seed(0)
+        features = features_between("tf_efficientnet_lite0", 64, 8, 16)
+        if stride:
+            features.freeze_until(stride)
+        return features
+
+    def test_they_keep_weights_and_statistics(self) -> None:
+        features = self.network(4)
+        before = {name: value.clone() for name, value in features.state_dict().items()}
+        optimizer = torch.optim.SGD(features.parameters(), lr=1.0)
+        features.train()
+        sum(level.square().mean() for level in features(rand(2, 3, 64, 64))).backward()
+        optimizer.step()
+        same = {name for name, value in features.state_dict().items() if torch.equal(value, before[name])}
+        kept = {name for name in before if name.startswith(("network.conv_stem", "network.bn1", "network.blocks.0."))}
+        kept |= {name for name in before if name.startswith("network.blocks.1.")}
+        assert kept == same
+
+    def test_in_evaluation_they_compute_what_they_did(self) -> None:
+        images = rand(1, 3, 64, 64)
+        with torch.no_grad():
+            for ours, theirs in zip(self.network(4).eval()(images), self.network(0).eval()(images), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+    def test_weights_go_from_one_to_the_other(self) -> None:
+        """Batch-norm's step counters, which frozen layers do without, may be there or be missing."""
+        frozen, free = self.network(4), self.network(0)
+        assert load_matching(frozen, free.state_dict()) == ([], [])
+        assert load_matching(free, frozen.state_dict()) == ([], [])
+
+    def test_a_stride_that_is_none_of_its_own_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"frozen_stride is 3; expected 0 or one of .*\[2, 4, 8, 16, 32\]"):
+            self.network(3)

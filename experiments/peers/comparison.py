@@ -1,0 +1,135 @@
+"""Landmarkers side by side under one protocol: the annotated box, one crop, and averaged over crops."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.base import FaceDataModule
+from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, W300DataModule
+from datamodules.loading import TestSet
+from experiments.errors import UsageError, nearest
+from experiments.grids.tables import Table
+from experiments.peers.averaging import Averaged
+from experiments.scoring import score
+from lightning_modules.landmarkers.base import Landmarker
+
+SUBSETS = ("300w_common", "cariface", "artiface")
+"""What landmarkers are compared on: 300W's common test faces, the caricatures to test on, all of ArtiFace."""
+
+_SAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Column:
+    """Faces to compare on: a test set, of which those count that are in the subset."""
+
+    subset: str
+    test: TestSet
+
+    @property
+    def count(self) -> int:
+        """How many faces count."""
+        return sum(self.subset in names for names in self.test.subsets)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A landmarker's errors on the faces of a subset.
+
+    Attributes:
+        landmarker: its name.
+        subset: name of the faces' subset.
+        averaged: whether its estimates are means over crops.
+        faces: path and NME in % of each face.
+    """
+
+    landmarker: str
+    subset: str
+    averaged: bool
+    faces: list[tuple[str, float]]
+
+    @property
+    def nme(self) -> float:
+        """Mean over the faces, in %."""
+        return float(np.mean([nme for _, nme in self.faces]))
+
+    def interval(self) -> tuple[float, float]:
+        """95 % bootstrap interval of the mean over faces; the same draws each time."""
+        return bootstrap_interval([nme for _, nme in self.faces])
+
+    def __str__(self) -> str:
+        low, high = self.interval()
+        return f"{self.nme:.2f} ({low:.2f}–{high:.2f})"
+
+
+def columns(root: str, subsets: Sequence[str]) -> list[Column]:
+    """The test faces of a folder with the published data sets, of whatever numbers.
+
+    Args:
+        root: the folder, ``DATA``.
+        subsets: some of :data:`SUBSETS`.
+
+    Raises:
+        UsageError: an unknown subset.
+        DataError: a data set is missing or malformed.
+    """
+    known: dict[str, FaceDataModule] = {
+        "300w_common": W300DataModule(f"{root}/300W", strict_counts=False),
+        "cariface": CariFaceDataModule(f"{root}/CariFace_dataset", strict_counts=False),
+        "artiface": ArtiFaceDataModule(f"{root}/AF_dataset", strict_counts=False, test="all"),
+    }
+    if unknown := [name for name in subsets if name not in known]:
+        raise UsageError(f"--subsets: found {unknown[0]!r}. {nearest(unknown[0], known)}")
+    faces = {name: known[name].test_faces() for name in subsets}
+    return [Column(name, TestSet(found, found.subsets())) for name, found in faces.items()]
+
+
+def compare(name: str, landmarker: Landmarker, on: Sequence[Column], scales: Sequence[float]) -> list[Result]:
+    """A landmarker's results on each subset: on one crop, and as the mean over mirror image and ``scales``."""
+    forms = {False: landmarker, True: Averaged(landmarker, scales)}
+    return [
+        Result(name, column.subset, is_mean, _faces(form, column)) for column in on for is_mean, form in forms.items()
+    ]
+
+
+def _faces(landmarker: Landmarker, column: Column) -> list[tuple[str, float]]:
+    each = score(landmarker, [column.test]).per_face
+    return [
+        (path, nme) for (path, nme, *_), names in zip(each, column.test.subsets, strict=True) if column.subset in names
+    ]
+
+
+def bootstrap_interval(values: Sequence[float], samples: int = _SAMPLES, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of a mean: percentiles of the means of ``samples`` resamplings."""
+    drawn = np.random.default_rng(seed).integers(0, len(values), (samples, len(values)))
+    low, high = np.percentile(np.asarray(values)[drawn].mean(1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def comparison_table(names: Sequence[str], on: Sequence[Column], results: Sequence[Result], title: str) -> Table:
+    """A row for each landmarker, with a dash where it was not scored; two columns for each subset."""
+    found = {(one.landmarker, one.subset, one.averaged): str(one) for one in results}
+    kinds = [(column, averaged) for column in on for averaged in (False, True)]
+    head = [f"{c.subset} ({c.count}), {'averaged' if averaged else 'one crop'}" for c, averaged in kinds]
+    rows = [[name, *(found.get((name, c.subset, averaged)) for c, averaged in kinds)] for name in names]
+    return Table(title, ["landmarker", *head], rows)
+
+
+def write_results(results: Sequence[Result], folder: Path) -> list[Path]:
+    """Write ``results.csv``, a row for each result, and ``faces.csv``, a row for each of its faces."""
+    files = [folder / "results.csv", folder / "faces.csv"]
+    with files[0].open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("landmarker", "subset", "averaged", "nme", "low", "high", "n"))
+        for one in results:
+            figures = [f"{value:.6f}" for value in (one.nme, *one.interval())]
+            writer.writerow((one.landmarker, one.subset, one.averaged, *figures, len(one.faces)))
+    with files[1].open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("landmarker", "subset", "averaged", "path", "nme"))
+        for one in results:
+            writer.writerows((one.landmarker, one.subset, one.averaged, path, f"{nme:.6f}") for path, nme in one.faces)
+    return files
