@@ -180,7 +180,8 @@ class FaceWarping(Adaptation):
         if phase == "proximal":
             # Plain ddp expects a gradient for every parameter; this Adam does not hold γ, so γ stays as it is.
             loss = loss + sum(0.0 * parameter.sum() for parameter in self.gamma)
-        self.log(f"train/{phase}_loss", loss.detach(), prog_bar=True, batch_size=max(1, len(batch.source)))
+        size = len(batch.source) or len(batch.target or [])  # a mixed batch may be without photos
+        self.log(f"train/{phase}_loss", loss.detach(), prog_bar=True, batch_size=size)
         self.update(loss, WARPER if phase == "warper" else PROXIMAL)
 
     def warp(self, source: FaceBatch, target: FaceBatch) -> tuple[WarpTerms, Tensor]:
