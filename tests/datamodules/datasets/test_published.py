@@ -88,6 +88,13 @@ class TestW300:
         shutil.rmtree(tmp_path / "afw")
         assert len(module.train_faces()) == 7
 
+    @pytest.mark.parametrize(("gone", "left"), [(("ibug",), "common"), (("helen", "lfpw"), "challenge")])
+    def test_a_part_is_not_called_the_whole(self, gone: tuple[str, ...], left: str, tmp_path: Path) -> None:
+        root = write_w300(tmp_path, W300_FEW)
+        for folder in gone:
+            shutil.rmtree(root / folder / ("" if folder == "ibug" else "testset"))
+        assert set(subsets(w300(root).test_faces())) == {f"300w_{left}"}
+
     def test_what_does_not_belong_is_ignored(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         disk = write_w300(tmp_path / "disk", W300_FEW)
         for suffix in (".jpg", ".pts"):
