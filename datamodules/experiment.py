@@ -2,6 +2,7 @@
 
 import logging
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,9 +12,9 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datamodules.faces import DataError, FaceBatch, FaceSet, TrainBatch
+from datamodules.faces import DataError, Face, FaceBatch, FaceSet, TrainBatch
 from datamodules.files import require_labelled
-from datamodules.loading import Draws, TestSet, evaluation_loader, steps_done, training_loader
+from datamodules.loading import Draws, TestSet, evaluation_loader, face_loader, steps_done, training_loader
 from datamodules.transforms import Augmentation, FaceTransform, crop_shape
 
 _log = logging.getLogger(__name__)
@@ -166,15 +167,18 @@ class ExperimentDataModule(LightningDataModule):
         count = source + target if draws.mixed else min(source, target) if draws.shorter else source
         return max(1, count // (self.batch_size * self._rank()[1]))
 
-    def target_loader(self) -> DataLoader[FaceBatch]:
-        """This process's share of the target faces, plain crops, in order (for pseudo landmarks).
+    def target_batches(self) -> Iterator[list[tuple[int, Face]]]:
+        """This process's share of the target faces, uncropped and in order, each with its place in the whole set.
 
         Raises:
             DataError: there is no target.
         """
         if self.target_faces is None:
             raise DataError("The setting has no target faces. Give `data.target`.")
-        return self._evaluation_loader(self.target_faces)
+        rank, world_size = self._rank()
+        places = iter(range(rank, len(self.target_faces), world_size))
+        for faces in face_loader(self.target_faces, self.eval_batch_size, self.num_workers, rank, world_size):
+            yield [(next(places), face) for face in faces]
 
     def val_dataloader(self) -> list[DataLoader[FaceBatch]]:
         """One loader per test set: every validation epoch scores them."""

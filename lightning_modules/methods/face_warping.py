@@ -54,6 +54,7 @@ class FaceWarping(Adaptation):
         freeze_batch_norm: keep batch-norm statistics fixed in warper steps.
         gradient_clip_norm: largest norm of the landmarker's gradient; None for no limit.
         return_to_start: see :class:`Adaptation`.
+        pseudo_recrop: how often at most a target face is cropped again while its pseudo landmarks are found.
         target_boxes: crop the target faces of proximal and joint epochs to the box of their pseudo landmarks, in the
             same way as photos to that of their labels.
         mixed: draw proximal batches from photos and target faces as one shuffled set; the loss is then the mean over
@@ -89,6 +90,7 @@ class FaceWarping(Adaptation):
         gradient_clip_norm: float | None = None,
         gamma_learning_rate: float | None = None,
         return_to_start: float = 0.0,
+        pseudo_recrop: int = 0,
         target_boxes: bool = False,
         mixed: bool = False,
         warper_plain: bool = False,
@@ -109,7 +111,7 @@ class FaceWarping(Adaptation):
         share = require_share("exaggerated_share", exaggerated_share)
         self.stylization = Stylization(exaggeration, look=None, share=share) if exaggeration else None
         self.freeze_batch_norm = freeze_batch_norm
-        self.pseudo = PseudoLandmarkStore(mirror_average, keep)
+        self.pseudo = PseudoLandmarkStore(mirror_average, keep, pseudo_recrop)
         self.target_boxes, self.mixed = target_boxes, mixed
         self.warper_plain, self.warper_frontal = warper_plain, warper_frontal
 

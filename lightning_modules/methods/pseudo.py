@@ -1,6 +1,6 @@
 """Pseudo landmarks: the target landmarks frozen when a warper phase ends (Algorithm 1, line 6)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -9,12 +9,13 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
-from datamodules.faces import FaceBatch, FloatArray
+from datamodules.faces import Face, FaceBatch, FloatArray
 from datamodules.ibug68 import FLIP_PERMUTATION
 from datamodules.loading import epoch_drawn
+from datamodules.transforms import crop_square
 from lightning_modules.coordinates import to_crop
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.landmarkers.inference import find_landmarks
+from lightning_modules.landmarkers.inference import Inference, find_in_images
 
 
 @dataclass
@@ -52,14 +53,13 @@ class PseudoLandmarks:
         return corners.cpu().numpy()
 
 
-@torch.no_grad()
 def find_pseudo_landmarks(
     landmarker: Landmarker,
-    loader: Iterable[FaceBatch],
+    faces: Iterable[Sequence[tuple[int, Face]]],
     count: int,
     device: torch.device,
     gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
-    mirror_average: bool = True,
+    how: Inference = Inference(mirror=True),  # noqa: B008 - frozen
     keep: float = 1.0,
 ) -> PseudoLandmarks:
     """Run the landmarker over the whole target set and keep its estimates.
@@ -68,25 +68,26 @@ def find_pseudo_landmarks(
 
     Args:
         landmarker: the network.
-        loader: this process's share of the target faces, plain crops.
+        faces: this process's share of the target faces, in batches, each with its place in the whole set.
         count: number of target faces over all processes.
-        device: where the landmarker lives.
+        device: where tensors of all processes are gathered.
         gather: sums a tensor over all processes; each fills in its own faces and leaves the others zero.
-        mirror_average: average the estimates on the crop and on its mirror image.
-        keep: share of faces to keep; those whose estimates on crop and mirror image differ most get weight 0.
-            Below 1 it needs ``mirror_average``.
+        how: landmarks are found.
+        keep: share of faces to keep; those whose estimates differ most get weight 0. Below 1 it needs several
+            estimates of a face, e.g. on its mirror image.
 
     Raises:
-        ValueError: ``keep`` is out of (0, 1], or below 1 without ``mirror_average``; the loaders left a face out.
+        ValueError: ``keep`` is out of (0, 1], or below 1 with one estimate each; the batches left a face out.
     """
-    if not 0 < keep <= 1 or (keep < 1 and not mirror_average):
+    if not 0 < keep <= 1 or (keep < 1 and not (how.mirror or len(how.scales) > 1)):
         raise ValueError(f"keep is {keep}; expected a share in (0, 1], and below 1 only with mirror_average: true.")
     landmarks = torch.zeros(count, 68, 2)
     found, disagreement = torch.zeros(count), torch.zeros(count)
-    for batch in loader:
-        batch = batch.to(device)
-        estimated, where = find_landmarks(landmarker, batch.images, batch.matrices, mirror_average), batch.indices.cpu()
-        landmarks[where], disagreement[where] = estimated.pixels.float().cpu(), estimated.disagreement.cpu()
+    for batch in faces:
+        where = torch.tensor([place for place, _ in batch])
+        images, squares = [face.image for _, face in batch], [crop_square(face) for _, face in batch]
+        estimated = find_in_images(landmarker, images, squares, how)
+        landmarks[where], disagreement[where] = estimated.pixels.float().cpu(), estimated.disagreement.float().cpu()
         found[where] = 1.0
     landmarks, disagreement, found = (gather(t.to(device)).cpu() for t in (landmarks, disagreement, found))
     if not bool((found == 1).all()):
@@ -113,8 +114,9 @@ class PseudoLandmarkStore(Callback):
     The method owns it and returns it from ``configure_callbacks``, so that Lightning calls its hooks.
 
     Args:
-        mirror_average: see :func:`find_pseudo_landmarks`.
+        mirror_average: average the estimates on each crop and on its mirror image.
         keep: see :func:`find_pseudo_landmarks`.
+        recrop: how often at most a face is cropped again to the landmarks found, see :class:`Inference`.
         finder: the landmarker that finds them, given the method; the method's own if None.
 
     Attributes:
@@ -122,9 +124,13 @@ class PseudoLandmarkStore(Callback):
     """
 
     def __init__(
-        self, mirror_average: bool = True, keep: float = 1.0, finder: Callable[[Any], Landmarker] | None = None
+        self,
+        mirror_average: bool = True,
+        keep: float = 1.0,
+        recrop: int = 0,
+        finder: Callable[[Any], Landmarker] | None = None,
     ) -> None:
-        self.mirror_average, self.keep, self.finder = mirror_average, keep, finder
+        self.how, self.keep, self.finder = Inference(recrop, mirror_average), keep, finder
         self.current: PseudoLandmarks | None = None
         self.cycle = -1
 
@@ -155,11 +161,11 @@ class PseudoLandmarkStore(Callback):
         data = cast(Any, trainer).datamodule
         self.current = find_pseudo_landmarks(
             method.landmarker if self.finder is None else self.finder(method),
-            data.target_loader(),
+            data.target_batches(),
             len(data.target_faces),
             method.device,
             lambda tensor: cast(Tensor, trainer.strategy.reduce(tensor, reduce_op="sum")),
-            self.mirror_average,
+            self.how,
             self.keep,
         )
         self.cycle = cycle

@@ -17,6 +17,7 @@ from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, FolderD
 from datamodules.faces import DataError
 from datamodules.formats import write_npy
 from datamodules.setting import SettingDataModule, UnpairedImages
+from datamodules.transforms import FaceTransform
 from experiments.catalogue import config_files, names
 from experiments.cli import WarpmarkCLI
 from tests.layouts import write_artiface, write_cariface, write_folder, write_w300
@@ -62,8 +63,9 @@ def subsets(data: SettingDataModule) -> dict[str, int]:
 
 
 def images(data: SettingDataModule) -> torch.Tensor:
-    """All target crops of the loader for pseudo landmarks."""
-    return torch.cat([batch.images for batch in data.target_loader()])
+    """All target faces as they are first cropped for pseudo landmarks."""
+    crop = FaceTransform(data.image_size)
+    return torch.stack([crop(face).image for batch in data.target_batches() for _, face in batch])
 
 
 def of_folders(root: Path, **options: object) -> SettingDataModule:
@@ -172,7 +174,7 @@ def test_training_batches_never_hold_target_labels(setting: str, compose: Compos
         return
     assert batch.target is not None
     assert batch.target.landmarks is None
-    assert next(iter(data.target_loader())).landmarks is None
+    assert next(data.target_batches())[0][1].landmarks is None
 
 
 @pytest.mark.parametrize("oracle_box", [False, True])
@@ -224,7 +226,7 @@ def test_roles_that_are_missing_are_told(folders: Path) -> None:
         SettingDataModule([], root="files").setup()
     data = SettingDataModule([photos], root="files")
     with pytest.raises(DataError, match="no target faces"):
-        data.target_loader()
+        next(data.target_batches())
     data.trainer = SimpleNamespace(lightning_module=SimpleNamespace(needs_target=True), global_rank=0, world_size=1)
     with pytest.raises(DataError, match=r"needs unlabelled target faces.*METHOD=supervised"):
         data.train_dataloader()

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.faces import FaceBatch, UnlabelledFaces
+from datamodules.faces import Face, FaceBatch, UnlabelledFaces
 from datamodules.ibug68 import FLIP_PERMUTATION
 from datamodules.loading import evaluation_loader
 from datamodules.transforms import Augmentation, FaceTransform
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
-from lightning_modules.landmarkers.inference import mirror_landmarks
-from lightning_modules.methods.pseudo import PseudoLandmarks, find_pseudo_landmarks
+from lightning_modules.landmarkers.inference import Inference, mirror_landmarks
+from lightning_modules.methods.pseudo import PseudoLandmarks, PseudoLandmarkStore, find_pseudo_landmarks
 from tests.datamodules.test_faces import faces
 from tests.lightning_modules.methods.small import SIZE, FollowsLight, LinearLandmarker
 
@@ -21,8 +21,14 @@ def loader(count: int = COUNT, rank: int = 0, world_size: int = 1) -> list[FaceB
     return list(evaluation_loader(hidden, SIZE, 3, rank=rank, world_size=world_size))
 
 
-def found(landmarker: Landmarker, **options: object) -> PseudoLandmarks:
-    return find_pseudo_landmarks(landmarker, loader(), COUNT, CPU, **options)
+def numbered(count: int = COUNT) -> list[list[tuple[int, Face]]]:
+    """The same faces, uncropped, in batches of three."""
+    hidden = list(enumerate(UnlabelledFaces(faces(count), oracle_box=True)))
+    return [hidden[first : first + 3] for first in range(0, count, 3)]
+
+
+def found(landmarker: Landmarker, keep: float = 1.0, mirror_average: bool = True) -> PseudoLandmarks:
+    return find_pseudo_landmarks(landmarker, numbered(), COUNT, CPU, how=Inference(mirror=mirror_average), keep=keep)
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
@@ -107,6 +113,19 @@ class TestFreezing:
         assert not pseudo.landmarks.requires_grad
         assert all(parameter.grad is None for parameter in landmarker.parameters())
 
+    def test_a_loose_crop_may_be_taken_again(self) -> None:
+        once = PseudoLandmarkStore(mirror_average=False).how
+        again = PseudoLandmarkStore(mirror_average=False, recrop=2).how
+        assert (once.recrop, again.recrop, again.mirror) == (0, 2, False)
+        hidden = list(enumerate(UnlabelledFaces(faces(COUNT))))
+        landmarker = FollowsLight()
+        found_once, found_again = (
+            find_pseudo_landmarks(landmarker, [hidden], COUNT, CPU, how=how).landmarks for how in (once, again)
+        )
+        extent = [(found.amax(1) - found.amin(1)).amax(-1) for found in (found_once, found_again)]
+        # Its face fills a fixed share of whatever it sees, so that every crop is smaller than the one before.
+        assert (extent[1] < 0.97 * extent[0]).all()
+
     def test_a_face_without_an_estimate_is_an_error(self) -> None:
         with pytest.raises(ValueError, match=r"1 of 8 target faces"):
-            find_pseudo_landmarks(FollowsLight(), loader(), COUNT + 1, CPU)
+            find_pseudo_landmarks(FollowsLight(), numbered(), COUNT + 1, CPU)
