@@ -17,6 +17,7 @@ from datamodules.ibug68 import OUTER_EYE_CORNERS
 from datamodules.synthetic import STYLES
 from datamodules.transforms import FaceTransform
 from experiments.errors import UsageError
+from experiments.intervals import bootstrap_interval
 from experiments.scoring import Protocol
 from lightning_modules.coordinates import to_crop, to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
@@ -32,7 +33,6 @@ _DRAWN: Final = 8
 _EVERY: Final = 8
 """Every which landmark of a style's first drawn face is kept."""
 _JAW: Final = slice(0, 17)
-_RESAMPLES: Final = 10_000
 _AVERAGED: Final = Protocol(inference=Inference(mirror=True, scales=(0.9, 1.0, 1.1)))
 _LOOSE: Final = Protocol(loosen=1.3, shift=0.1)
 _AGAIN: Final = replace(_LOOSE, inference=Inference(recrop=3))
@@ -131,16 +131,6 @@ def drawn_crops(size: int) -> Iterator[FaceBatch]:
     for style in STYLES:
         faces = SyntheticDataModule(style, test_count=_DRAWN).test_faces()
         yield collate([FaceTransform(size)(faces[i], i) for i in range(len(faces))])
-
-
-def bootstrap_interval(values: FloatArray, resamples: int = _RESAMPLES) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of ``values``, shape ``(N,)``, over resampled faces; always the same.
-
-    Source: Efron, Tibshirani: "An Introduction to the Bootstrap", 1993, chapter 13.
-    """
-    chosen = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
-    low, high = np.percentile(np.asarray(values)[chosen].mean(1), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def write_figures(figures: Figures, path: Path) -> None:

@@ -21,6 +21,7 @@ FLOORS = {
     "experiments": (
         *(
             "errors",
+            "intervals",
             "run_folder",
             "catalogue",
             "compose",

@@ -11,6 +11,7 @@ from experiments.commands.train import train
 from experiments.errors import UsageError
 from experiments.grids.alignment import alignment_table
 from experiments.grids.cells import Runner
+from experiments.grids.differences import difference_table
 from experiments.grids.grid import Cell, Grid, read_grid
 from experiments.grids.results import grid_table, read_results
 from experiments.grids.tables import Table
@@ -33,6 +34,7 @@ def grid(
     isolated: bool = True,
     table_only: bool = False,
     alignment: str = "",
+    against: str = "",
 ) -> Path:
     """Run the cells of a grid that are not done yet, and write its table.
 
@@ -54,6 +56,7 @@ def grid(
         isolated: run each cell in a process of its own
         table_only: run nothing; write the table of what is there
         alignment: train nothing; measure whether each row's image term points to the labels of this subset
+        against: also compare all rows with this one, face by face, on annotated and loose boxes
 
     Returns:
         The table in Markdown; beside it lie ``.csv`` and ``.tex``.
@@ -80,6 +83,8 @@ def grid(
     if table_only and not results:
         raise UsageError(f"{place}: holds no finished cell of {chosen.name}. Give the OUT of a grid that was run.")
     path = _written(grid_table(chosen, results, _costs(runner, [result.cell for result in results])), place / "table")
+    if against:
+        _written(difference_table(runner, [result.cell for result in results], against), place / "differences")
     if failed:
         raise UsageError(f"{len(failed)} cells failed and are missing in {path}:\n" + "\n".join(failed))
     return path

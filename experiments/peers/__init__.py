@@ -1,1 +1,1 @@
-"""Published landmarkers to measure beside: those that no ONNX file holds, and averaging over crops."""
+"""Published landmarkers to measure beside: those that no ONNX file holds."""

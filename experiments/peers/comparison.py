@@ -12,14 +12,13 @@ from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, W300Dat
 from datamodules.loading import TestSet
 from experiments.errors import UsageError, nearest
 from experiments.grids.tables import Table
-from experiments.peers.averaging import Averaged
-from experiments.scoring import score
+from experiments.intervals import bootstrap_interval
+from experiments.scoring import Protocol, score
 from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.inference import Inference
 
 SUBSETS = ("300w_common", "cariface", "artiface")
 """What landmarkers are compared on: 300W's common test faces, the caricatures to test on, all of ArtiFace."""
-
-_SAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -89,24 +88,19 @@ def columns(root: str, subsets: Sequence[str]) -> list[Column]:
 
 def compare(name: str, landmarker: Landmarker, on: Sequence[Column], scales: Sequence[float]) -> list[Result]:
     """A landmarker's results on each subset: on one crop, and as the mean over mirror image and ``scales``."""
-    forms = {False: landmarker, True: Averaged(landmarker, scales)}
+    protocols = {False: Protocol(), True: Protocol(inference=Inference(mirror=True, scales=tuple(scales)))}
     return [
-        Result(name, column.subset, is_mean, _faces(form, column)) for column in on for is_mean, form in forms.items()
+        Result(name, column.subset, averaged, _faces(landmarker, column, protocol))
+        for column in on
+        for averaged, protocol in protocols.items()
     ]
 
 
-def _faces(landmarker: Landmarker, column: Column) -> list[tuple[str, float]]:
-    each = score(landmarker, [column.test]).per_face
+def _faces(landmarker: Landmarker, column: Column, protocol: Protocol) -> list[tuple[str, float]]:
+    each = score(landmarker, [column.test], protocol=protocol).per_face
     return [
         (path, nme) for (path, nme, *_), names in zip(each, column.test.subsets, strict=True) if column.subset in names
     ]
-
-
-def bootstrap_interval(values: Sequence[float], samples: int = _SAMPLES, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of a mean: percentiles of the means of ``samples`` resamplings."""
-    drawn = np.random.default_rng(seed).integers(0, len(values), (samples, len(values)))
-    low, high = np.percentile(np.asarray(values)[drawn].mean(1), (2.5, 97.5))
-    return float(low), float(high)
 
 
 def comparison_table(names: Sequence[str], on: Sequence[Column], results: Sequence[Result], title: str) -> Table:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +10,6 @@ from datamodules import loading
 from datamodules.datasets import FolderDataModule
 from experiments import card
 from experiments.card import (
-    bootstrap_interval,
     drawn_figures,
     figure,
     new_card,
@@ -57,14 +55,6 @@ def test_the_figures_are_those_of_evaluate_and_a_loose_box_is_worse_for_one_that
     assert found.interval[0] <= found.nme <= found.interval[1]
     assert found.loose_box > found.nme + 5
     assert figure(InTheMiddle(), faces) == found, "drawn from fixed seeds"
-
-
-def test_the_interval_is_that_of_a_mean() -> None:
-    values = np.random.default_rng(1).exponential(3.0, 400)
-    low, high = bootstrap_interval(values)
-    half = 1.96 * values.std() / 20
-    assert (values.mean() - low, high - values.mean()) == pytest.approx((half, half), rel=0.1)
-    assert bootstrap_interval(np.full(7, 2.5)) == (2.5, 2.5)
 
 
 def test_figures_are_kept_to_five_decimals(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from experiments.catalogue import CONFIGS, names
 from experiments.checkpoints import read_landmarker
 from experiments.commands.peers import peers
 from experiments.errors import CheckpointError
-from experiments.peers.comparison import bootstrap_interval
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
 from tests.experiments.helpers import refused, rows, run
 from tests.layouts import write_artiface, write_cariface, write_folder, write_w300
@@ -114,13 +113,6 @@ def test_it_cannot_be_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     config.write_text(yaml.safe_dump({"model": {"init_args": {"landmarker": landmarker}}}))
     command = ["train", "--setting=oracle", f"--config={config}", f"--paths.runs={tmp_path}/runs"]
     assert "a.onnx: found a network of OnnxLandmarker, which cannot be trained" in refused(capsys, *command)
-
-
-def test_the_interval_of_a_mean() -> None:
-    values = np.random.default_rng(3).normal(5, 2, 400)
-    low, high = bootstrap_interval(values.tolist())
-    assert (low, high) == pytest.approx((values.mean() - 0.196, values.mean() + 0.196), abs=0.03)
-    assert bootstrap_interval([3.0, 3.0]) == (3.0, 3.0)
 
 
 FIGURES = {"pfld": 9.09, "peppa_slim": 10.94, "mobilefacenet": 8.71, "face_api_68": 10.23, "mediapipe": 10.88}

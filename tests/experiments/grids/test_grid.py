@@ -80,6 +80,32 @@ def test_its_table(done: Path) -> None:
     assert (done / "out/table.tex").exists()
 
 
+def test_rows_are_compared_face_by_face(done: Path) -> None:
+    grid(str(done / "some.yaml"), out=str(done / "out"), table_only=True, against="on, alone")
+    title, _, head, _, *lines = (done / "out/differences.md").read_text().splitlines()
+    assert "difference from on, alone" in title
+    names, *columns = ([cell.strip() for cell in line.strip("|").split("|")] for line in (head, *lines))
+    assert [line[0] for line in columns] == ["source only (the start)", "on, alone", "warping"]
+    found = cell_metrics(done / "out")
+    place = names.index("caricature, annotated box, one crop")
+    alone, warping = (found[name]["test"]["caricature"]["nme"] for name in ("on_alone-seed3", "warping-seed3"))
+    assert columns[1][place] == f"{alone:.2f}"
+    mean, difference, interval = columns[2][place].split(" ", 2)
+    assert mean == f"{warping:.2f}:"
+    assert float(difference) == pytest.approx(warping - alone, abs=0.0051)
+    low, high = map(float, interval.strip("()").split(" to "))
+    assert low <= float(difference) <= high
+    loose = "caricature, annotated box 1.3× too large and shifted by 0.1, cropped again three times"
+    assert float(columns[1][names.index(loose)]) > 0
+    # Measured once.
+    kept = done / "out/warping-seed3/faces.csv"
+    before = kept.stat().st_mtime_ns
+    grid(str(done / "some.yaml"), out=str(done / "out"), table_only=True, against="warping")
+    assert kept.stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match=r"--against=warp: no such row is done\. Did you mean 'warping'"):
+        grid(str(done / "some.yaml"), out=str(done / "out"), table_only=True, against="warp")
+
+
 def test_what_is_done_is_not_done_again_unless_it_is_made_of_something_else(done: Path) -> None:
     path = done / "out/warping-seed3/metrics.json"
     before = path.stat().st_mtime_ns
@@ -208,7 +234,9 @@ def test_bad_commands(capsys: pytest.CaptureFixture[str], words: str, message: s
 @pytest.mark.parametrize("name", names("grid"))
 def test_every_row_of_a_shipped_grid_can_be_made(name: str) -> None:
     shipped = read_grid(name)
-    runner = Runner(shipped, {"source": "photos", "target": "drawings"}, Path("nowhere"), train)
+    own = shipped.choices["setting"] == "own"
+    folders = {"source": "photos", "target": "drawings"} if own else {"data": "faces"}
+    runner = Runner(shipped, folders, Path("nowhere"), train)
     # Landmarkers take seconds to build, and each row of theirs is a shipped one.
     rows = [row for row, choices in shipped.rows.items() if "config" in choices] or ["sbr"]
     for cell in shipped.all_cells(rows, shipped.seeds[:1])[:: max(1, len(shipped.values))]:
