@@ -34,11 +34,13 @@ GRID ?= methods
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate figure curves grid import-weights pack card test lint bench
+.PHONY: help setup train evaluate figure curves grid import-weights pack card peers test lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
-option = $(if $($(1)),--$(2) "$($(1))")
+# The shell reads values from the environment, where make puts them: any text may stand in them, quotes too.
+option = $(if $(value $(1)),--$(2) "$$$(1)")
+export SETTING LANDMARKER PROFILE SEED GRID
 folders = $(call option,DATA,data) $(call option,SOURCE,source) $(call option,TARGET,target) $(call option,TEST,test)
 
 help: ## this
@@ -64,7 +66,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 setup: $(VENV)/.ready ## a virtual environment in .venv with everything (again: nothing to do)
 
 train: setup ## pretrain, adapt, test: SETTING METHOD LANDMARKER PROFILE SEED, DATA or SOURCE TARGET TEST, RESUME EMA WANDB
-	@$(RUN) train --setting "$(SETTING)" --landmarker "$(LANDMARKER)" --profile "$(PROFILE)" --seed "$(SEED)" \
+	@$(RUN) train --setting "$$SETTING" --landmarker "$$LANDMARKER" --profile "$$PROFILE" --seed "$$SEED" \
 		$(call option,METHOD,method) $(folders) $(call flag,RESUME,resume) $(call flag,EMA,ema) \
 		$(call flag,WANDB,wandb) $(ARGS)
 
@@ -82,20 +84,26 @@ curves: setup ## NME over the epochs of runs: RUNS="runs/… runs/…" [OUT=curv
 	@$(RUN) curves $(RUNS) $(call option,OUT,out) $(ARGS)
 
 grid: setup ## many runs and their table: GRID, DATA or SOURCE TARGET TEST, [OUT=folder]
-	@$(RUN) grid "$(GRID)" $(folders) $(call option,OUT,out) $(ARGS)
+	@$(RUN) grid "$$GRID" $(folders) $(call option,OUT,out) $(ARGS)
 
 import-weights: setup ## published weights under our names: LANDMARKER=star FROM=file [TO=file]
 	@$(if $(FROM),,$(error FROM is not set: make import-weights LANDMARKER=slpt FROM=file [TO=file]))
-	@$(RUN) import-weights --landmarker "$(LANDMARKER)" $(call option,FROM,from) $(call option,TO,to) $(ARGS)
+	@$(RUN) import-weights --landmarker "$$LANDMARKER" $(call option,FROM,from) $(call option,TO,to) $(ARGS)
 
 pack: setup ## weights to ship, from a checkpoint: CKPT=… NAME=… MADE_BY="make train …" TRAINED_ON="…" [OUT=…]
-	@$(if $(and $(CKPT),$(NAME)),,$(error CKPT and NAME are not both set: make pack CKPT=runs/…/last.ckpt NAME=warpmark-light))
+	@$(if $(and $(CKPT),$(NAME),$(value MADE_BY),$(value TRAINED_ON)),,$(error CKPT, NAME, MADE_BY and TRAINED_ON are not all set: \
+		make pack CKPT=runs/…/last.ckpt NAME=warpmark-light MADE_BY="make train …" TRAINED_ON="2,012 photos of 300W"))
 	@$(RUN) pack $(call option,CKPT,ckpt) $(call option,NAME,name) $(call option,MADE_BY,made-by) \
 		$(call option,TRAINED_ON,trained-on) $(call option,OUT,out) $(ARGS)
 
 card: setup ## measure shipped weights and write their card's figures: DATA=root [WEIGHTS=warpmark-light]
 	@$(if $(DATA),,$(error DATA is not set: make card DATA=folder with 300W/, CariFace_dataset/, AF_dataset/))
 	@$(RUN) card $(call option,DATA,data) $(call option,WEIGHTS,weights) $(ARGS)
+
+peers: setup ## other people's landmarkers side by side: DATA=root [PEERS=folder] [BESIDE="runs/…/last.ckpt …"] [OUT=folder]
+	@$(if $(DATA),,$(error DATA is not set: make peers DATA=folder with 300W/, CariFace_dataset/, AF_dataset/))
+	@$(RUN) peers $(call option,DATA,data) $(call option,PEERS,peers) $(if $(BESIDE),--beside $(BESIDE)) \
+		$(call option,OUT,out) $(ARGS)
 
 test: setup ## pass the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)

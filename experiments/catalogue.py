@@ -53,7 +53,8 @@ def config_files(choices: Mapping[str, str]) -> list[Path]:
     A choice may come with a delta for a profile, ``NAME.PROFILE.yaml``, e.g. the light form of a landmarker.
 
     Args:
-        choices: names by kind, ``profile`` among them, in the order in which their files are laid over each other.
+        choices: names by kind, in the order in which their files are laid over each other; without a ``profile``, no
+            file comes with a delta.
 
     Raises:
         UsageError: a name that is not known; the message suggests the nearest.
@@ -61,6 +62,6 @@ def config_files(choices: Mapping[str, str]) -> list[Path]:
     files = [CONFIGS / "base.yaml"]
     for kind, name in choices.items():
         file = file_of(kind, name)
-        delta = file.with_name(f"{name}.{choices['profile']}.yaml")
-        files += [file, delta] if delta.exists() else [file]
+        delta = file.with_name(f"{name}.{choices.get('profile')}.yaml")
+        files += [file, delta] if "profile" in choices and delta.exists() else [file]
     return files

@@ -1,6 +1,7 @@
 """Landmarkers from checkpoints of ours, from shipped weights, and from the shipped configurations."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
@@ -68,7 +69,9 @@ def load_landmarker(path: str | Path) -> Landmarker:
     tell_origin(checkpoint, path)
     try:
         landmarker = build_landmarker(checkpoint[LANDMARKER])
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
+        if isinstance(cause := own_error(error), WeightsError):
+            raise cause from None
         raise CheckpointError(
             f"{path}: its landmarker {checkpoint[LANDMARKER].get('class_path')} cannot be built: "
             f"{option_error(str(error), ())}"
@@ -92,7 +95,7 @@ def read_landmarker(path: str | Path, **variables: str) -> Landmarker:
         loaded = OmegaConf.load(path)
         merged = OmegaConf.merge(loaded, variables) if isinstance(loaded, DictConfig) else loaded
         content = OmegaConf.to_container(merged, resolve=True)
-    except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (OSError, UnicodeError, yaml.YAMLError, OmegaConfBaseException) as error:
         said = " ".join(str(error).split())
         raise CheckpointError(f"{path}: found {said}; expected a YAML file of class_path and init_args.") from error
     if not isinstance(content, dict) or "class_path" not in content:
@@ -103,12 +106,13 @@ def read_landmarker(path: str | Path, **variables: str) -> Landmarker:
     try:
         return build_landmarker({key: content[key] for key in ("class_path", "init_args") if key in content}).eval()
     except (ArgumentError, ValueError) as error:
-        if isinstance(cause := _own_error(error), WeightsError):
+        if isinstance(cause := own_error(error), WeightsError):
             raise cause from None
-        raise CheckpointError(f"{path}: {option_error(str(cause), ())}") from error
+        said = re.sub(r"^--landmarker[.:]\s*", "", str(option_error(str(cause), ())))
+        raise CheckpointError(f"{path}: {said} Correct it in that file.") from error
 
 
-def _own_error(error: BaseException) -> BaseException:
+def own_error(error: BaseException) -> BaseException:
     """What went wrong while an object was built: jsonargparse wraps it in errors about its options."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, WeightsError):
@@ -186,13 +190,14 @@ def build_landmarker(spec: Mapping[str, Any]) -> Landmarker:
     return cast(Landmarker, build(Landmarker, spec, LANDMARKER))
 
 
-def shipped_spec(name: str, profile: str) -> dict[str, Any]:
-    """``class_path`` and ``init_args`` of ``LANDMARKER=name`` under a profile.
+def shipped_spec(name: str, profile: str = "") -> dict[str, Any]:
+    """``class_path`` and ``init_args`` of ``LANDMARKER=name`` under a profile; as published if that is empty.
 
     Raises:
         UsageError: an unknown name; the message suggests the nearest.
     """
-    files = config_files({"profile": profile, "landmarker": name})
+    chosen = {"profile": profile} if profile else {}
+    files = config_files({**chosen, "landmarker": name})
     merged = OmegaConf.merge(*(OmegaConf.load(file) for file in files))
     return cast(dict[str, Any], OmegaConf.to_container(merged.model.init_args.landmarker, resolve=True))
 

@@ -231,12 +231,26 @@ class WarpmarkCLI(LightningCLI):
                 f"{type(method).__name__} learns from unlabelled stylised faces, and the setting has no target. "
                 "Give `data.target`, or choose METHOD=supervised."
             )
+        if not (ckpt_path or options.pretraining.checkpoint):
+            self._require_learned_layers()
         if ckpt_path:
             load_weights(method.landmarker, read_checkpoint(ckpt_path), ckpt_path)
         elif method.needs_translator and options.translation.checkpoint:
             load_translator_weights(self.translator, options.translation.checkpoint)
         if options.pretraining.checkpoint and self.trainer.is_global_zero:
             self._check_start(Path(options.pretraining.checkpoint), resume)
+
+    def _require_learned_layers(self) -> None:
+        """Refuse a landmarker that would keep layers as they were drawn at random."""
+        arguments = self.landmarker_config.get("init_args") or {}
+        kept = sum(not parameter.requires_grad for parameter in self.method.landmarker.parameters())
+        if kept and not any(arguments.get(name) for name in ("pretrained", "weights")):
+            option = "--model.init_args.landmarker.init_args"
+            raise UsageError(
+                f"{self.landmarker_config['class_path']}: found {kept} tensors that are not trained, and neither "
+                f"pretrained weights nor a start; expected learned ones where layers stay as they are. Give "
+                f"{option}.pretrained=package or {option}.weights=FILE, or {option}.frozen_stride=0."
+            )
 
     def _check_start(self, checkpoint: Path, resume: bool) -> None:
         load_start(self.method.landmarker, self.landmarker_config, checkpoint)

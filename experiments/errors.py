@@ -53,11 +53,14 @@ def option_error(message: str, known: Iterable[str], within: str = "") -> UsageE
     reasons = list(dict.fromkeys(_plain(reason) for reason in reasons))
     if (null := "expected null") in reasons:
         reasons.remove(null)
-        # Within a class it is the class itself that could be null.
-        reasons = reasons if classes else [f"{'; '.join(reasons)} or null"]
-    found = re.findall(r"(?:Got value|Given value): (?!NestedArg)(.*)|val='([^']*)'", message)
+        # Within a class, or where one refused its arguments, it is the class itself that could be null.
+        reasons = reasons if classes or not keys else [f"{'; '.join(reasons)} or null"]
+    said = "; ".join(reasons).removesuffix(".")
+    if not keys:  # of a class that refused its arguments when it was made; or of something else
+        return UsageError(f"{said}." if said and _ANY_OF in message else " ".join(message.split()))
+    found = re.findall(rf"(?:Got value|Given value): (?!{_NO_VALUE})(.*)|val='([^']*)'", message)
     value = next((f" found {a or b!r}," for a, b in reversed(found)), "")
-    return UsageError(f"{option}:{value} {'; '.join(reasons)}." if keys else " ".join(message.split()))
+    return UsageError(f"{option}:{value} {said}.")
 
 
 def _plain(reason: str) -> str:
@@ -72,6 +75,12 @@ def _plain(reason: str) -> str:
         reason = re.sub(pattern, words, reason)
     return reason
 
+
+_ANY_OF = "Does not validate against any of the Union subtypes"
+"""jsonargparse's words where a value fits none of several types."""
+
+_NO_VALUE = r"NestedArg|Namespace\(|\{'class_path'"
+"""How values begin that are all of a class's arguments, and not the one that is wrong."""
 
 _NO_REASON = r"^\s*$|class_path|Union subtypes|Subtypes:|Errors:|Given value|Expected a path but"
 """Lines of jsonargparse's messages that say where it looked, not what is wrong."""

@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
+from typing_extensions import override
 
 from datamodules.loading import steps_done, steps_of_epoch
 
@@ -113,6 +114,42 @@ class TrainingModule(LightningModule):
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
         return cast(list[LightningOptimizer], optimizers if isinstance(optimizers, list) else [optimizers])
+
+
+def stops(trainer: Trainer) -> bool:
+    """Whether a run was told to stop, and has the steps and epochs it needs at least."""
+    return trainer.should_stop and trainer.fit_loop._can_stop_early
+
+
+class ValidateLastEpoch(Callback):
+    """Validates when a run ends, also in an epoch that ``check_val_every_n_epoch`` leaves out, or within one.
+
+    So every run has scores of its last weights, and a best checkpoint, however short it is. A run ends with
+    ``max_epochs`` or ``max_steps``, or where ``max_time`` or another callback stops it. For it to see that, a module
+    must give it in ``configure_callbacks``: Lightning calls those after the trainer's own.
+    """
+
+    def __init__(self) -> None:
+        self.every: int | None = None
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.every = trainer.check_val_every_n_epoch
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Lightning decides whether to validate after this hook, and does so within an epoch if it is told to stop.
+        if trainer.max_steps != UNBOUNDED and trainer.global_step >= trainer.max_steps:
+            trainer.should_stop = True
+        last = trainer.max_epochs != UNBOUNDED and trainer.current_epoch + 1 >= (trainer.max_epochs or 1)
+        if self.every is not None and (last or stops(trainer)):
+            trainer.check_val_every_n_epoch = 1
+
+    @override
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.check_val_every_n_epoch = self.every
 
 
 def _timer(trainer: Trainer) -> Timer | None:

@@ -25,7 +25,7 @@ def card(data: str, weights: str = DEFAULT_WEIGHTS) -> Path:
     What the card says outside of its figures' part stays; without a card, one is begun.
 
     Args:
-        data: folder with the published data sets; of each, what is there is scored
+        data: folder with all three published data sets; of each, the faces that are there are scored
         weights: the name of shipped ones, or a file of packed ones
 
     Returns:
@@ -33,7 +33,7 @@ def card(data: str, weights: str = DEFAULT_WEIGHTS) -> Path:
 
     Raises:
         CheckpointError: there are no such packed weights, or they cannot be read.
-        DataError: bad input files.
+        DataError: a data set is missing, or bad input files.
         UsageError: the card has no place for figures.
     """
     checkpoint = read_checkpoint(weights)

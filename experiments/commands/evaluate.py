@@ -48,7 +48,8 @@ def evaluate(
 
     Args:
         test: folder of labelled faces, in either layout
-        ckpt: a checkpoint of a run, packed weights, or the name of shipped ones
+        ckpt: a checkpoint of a run, packed weights, the name of shipped ones, or a YAML file that describes a
+            landmarker, e.g. configs/peers/pfld.yaml
         out: where to write NME, FR@8 and AUC@8; each face's NME goes beside it, as .faces.csv
         on_error: what an unreadable image does
         box: first crop: the annotated landmarks' box, the given one (boxes.csv; else the whole image), or the whole

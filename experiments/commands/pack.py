@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+import yaml
+from jsonargparse import ArgumentError
 from torch import Tensor
 
 from datamodules.ibug68 import OUTER_EYE_CORNERS
+from datamodules.setting import SettingDataModule
 from experiments.card import drawn_crops
 from experiments.checkpoints import LANDMARKER, load_landmarker, read_checkpoint
-from experiments.cli import WarpmarkCLI
+from experiments.compose import build
 from experiments.errors import UsageError
 from experiments.run_folder import output_file
 from lightning_modules import weights
@@ -105,9 +108,24 @@ def _fingerprints(ckpt: Path) -> str:
             f"{ckpt}: found no {config}, which says what it was trained on. Give a checkpoint in its run's folder, or "
             "--fingerprints."
         )
-    data = WarpmarkCLI([f"--config={config}"], run=False).data
+    data = _data_of(config)
     data.setup()
     return ", ".join(_said({"source": data.source_faces, "target": data.target_faces}.items()))
+
+
+def _data_of(config: Path) -> SettingDataModule:
+    """A run's data alone: its networks and its trainer may ask for a hub or a device that are not there."""
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        linked = {"root": content["paths"]["data"], "seed": content["seed_everything"]}
+        spec = {"class_path": f"{SettingDataModule.__module__}.SettingDataModule"}
+        data: SettingDataModule = build(SettingDataModule, {**spec, "init_args": content["data"] | linked}, "data")
+    except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError, ArgumentError) as error:
+        raise UsageError(
+            f"{config}: found {type(error).__name__}: {' '.join(str(error).split())}; expected the configuration of a "
+            "run. Restore it, or give --fingerprints."
+        ) from error
+    return data
 
 
 def _said(sets: Iterable[tuple[str, Any]]) -> list[str]:

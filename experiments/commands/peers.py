@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def peers(
-    peers: str = "../shared/peers",
+    peers: str = "",
     data: str = "../shared/data/paper",
     only: tuple[str, ...] = (),
     beside: tuple[str, ...] = (),
@@ -29,10 +29,12 @@ def peers(
     installed, or whose file is missing, is named and left out.
 
     Args:
-        peers: folder of the published landmarkers' files, which do not come with the program
+        peers: folder of the published landmarkers' files, which do not come with the program (default: that of the
+            environment variable PEERS, else ../shared/peers)
         data: folder with the published data sets
         only: names in configs/peers (default: all)
-        beside: checkpoints, or YAML files of landmarkers, to score as well
+        beside: checkpoints of runs, packed weights, names of shipped ones, or YAML files that describe a landmarker,
+            to score as well
         subsets: of the test faces
         scales: sides of the crops that are averaged, over the usual one
         out: folder for table.md, .csv and .tex, results.csv (each mean and interval) and faces.csv (each face's NME)
@@ -49,11 +51,12 @@ def peers(
     files = {name: file_of("peer", name) for name in only or names("peer")}
     ours = {ckpt: load_landmarker(ckpt) for ckpt in beside}
     on = columns(data, subsets)
+    folder = {"peers": peers} if peers else {}
     results: list[Result] = []
     problems: list[str] = []
     for name, file in files.items():
         try:
-            results += compare(name, read_landmarker(file, peers=peers), on, scales)
+            results += compare(name, read_landmarker(file, **folder), on, scales)
         except WeightsError as error:
             log.warning("%s is left out: %s", name, error)
             problems.append(f"{name}: {error}")

@@ -37,7 +37,8 @@ def train(
         setting: which data is source, target and tested
         method: how it learns (default: face_warping; oracle: supervised)
         landmarker: what learns
-        profile: how long: quick (minutes on two CPU cores) or paper
+        profile: how long: quick (minutes on two CPU cores), thorough (the strongest recipe for two CPU cores, for
+            method stylize and landmarker integral) or paper (the published program)
         data: folder with the published data sets, or 'synthetic' for drawn faces
         source: labelled photos (setting own)
         target: stylised faces (setting own)

@@ -112,7 +112,11 @@ def read_grid(name: str) -> Grid:
     path = Path(name) if Path(name).suffix else file_of("grid", name)
     if not path.is_file():
         raise UsageError(f"{path}: no such grid. Give a file, or the name of one in experiments/grids.")
-    content = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(f"{path}: found {said}; expected a grid in YAML. Correct the file.") from error
     known = {f.name for f in fields(Grid)} - {"name"}
     needed = {"choices", "rows", "seeds"}
     found = set(content) if isinstance(content, dict) else set()

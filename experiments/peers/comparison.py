@@ -1,14 +1,14 @@
 """Landmarkers side by side under one protocol: the annotated box, one crop, and averaged over crops."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from datamodules.base import FaceDataModule
 from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, W300DataModule
+from datamodules.faces import FaceSet
 from datamodules.loading import TestSet
 from experiments.errors import UsageError, nearest
 from experiments.grids.tables import Table
@@ -73,16 +73,16 @@ def columns(root: str, subsets: Sequence[str]) -> list[Column]:
 
     Raises:
         UsageError: an unknown subset.
-        DataError: a data set is missing or malformed.
+        DataError: a data set is missing or malformed, or 300W has no common test faces.
     """
-    known: dict[str, FaceDataModule] = {
-        "300w_common": W300DataModule(f"{root}/300W", strict_counts=False),
-        "cariface": CariFaceDataModule(f"{root}/CariFace_dataset", strict_counts=False),
-        "artiface": ArtiFaceDataModule(f"{root}/AF_dataset", strict_counts=False, test="all"),
+    known: dict[str, Callable[[], FaceSet]] = {
+        "300w_common": W300DataModule(f"{root}/300W", strict_counts=False).common_faces,
+        "cariface": CariFaceDataModule(f"{root}/CariFace_dataset", strict_counts=False).test_faces,
+        "artiface": ArtiFaceDataModule(f"{root}/AF_dataset", strict_counts=False, test="all").test_faces,
     }
     if unknown := [name for name in subsets if name not in known]:
         raise UsageError(f"--subsets: found {unknown[0]!r}. {nearest(unknown[0], known)}")
-    faces = {name: known[name].test_faces() for name in subsets}
+    faces = {name: known[name]() for name in subsets}
     return [Column(name, TestSet(found, found.subsets())) for name, found in faces.items()]
 
 

@@ -55,7 +55,8 @@ class Integral(BackboneLandmarker):
         uncertainty_weight: of the spreads' negative log-likelihood, whose gradient does not reach the landmarks.
         shape_rounds: corrections of all landmarks together by a :class:`ShapeStage`; 0 for none.
         frozen_stride: the backbone's layers up to this stride keep their weights and statistics; 0 for none. With
-            ImageNet weights in EfficientNet-Lite0, 4 makes a training step a third cheaper.
+            ImageNet weights in EfficientNet-Lite0, 4 makes a training step a third cheaper; without weights to start
+            from they would stay random, which the command line refuses to train.
         channels_last: run in that memory format, which is quicker for most backbones on CPUs and tensor cores.
         normalization: what crops are normalised with (``mean``, ``std``); the backbone's own if None. That which
             ``weights`` bring along replaces it.

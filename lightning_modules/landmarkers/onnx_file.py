@@ -1,10 +1,10 @@
 """Any network in an ONNX file as a landmarker, by a few lines of YAML (configs/peers has two)."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lightning_modules.landmarkers.fixed import Array, FixedLandmarker, in_batches, not_installed
 from lightning_modules.weights import WeightsError
@@ -39,8 +39,8 @@ class OnnxLandmarker(FixedLandmarker):
             raise not_installed("onnxruntime", "onnx", f"the ONNX file {path}") from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # warnings about what it optimises, a line each
-        # It counts the machine's cores, and not those that this process may use.
-        options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
+        # By itself it takes all of the machine's cores, whatever this process may use.
+        options.intra_op_num_threads = torch.get_num_threads()
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's have no common base

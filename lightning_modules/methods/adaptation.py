@@ -15,7 +15,7 @@ from datamodules.faces import FaceBatch
 from lightning_modules.augment.selection import require_share
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.methods.base import FaceMethod
-from lightning_modules.training import cosine_decay
+from lightning_modules.training import cosine_decay, stops
 
 LANDMARKER = 0
 """Place of the landmarker's optimizer; a method's further ones come after it."""
@@ -144,8 +144,8 @@ class Adaptation(FaceMethod):
     # --- the end of a run ---------------------------------------------------------------------------------------
 
     def configure_callbacks(self) -> list[Callback]:
-        """What returns to the start, where that is asked for."""
-        return [] if self.start is None else [ReturnToStart()]
+        """Also what returns to the start, where that is asked for."""
+        return [*super().configure_callbacks(), *([] if self.start is None else [ReturnToStart()])]
 
     @torch.no_grad()
     def settle(self, landmarker: Landmarker) -> None:
@@ -180,12 +180,12 @@ class ReturnToStart(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         # Lightning calls this after a Timer's hook and before validation and a ModelCheckpoint's.
-        if cast(Adaptation, pl_module).progress >= 1 or _stops(trainer):
+        if cast(Adaptation, pl_module).progress >= 1 or stops(trainer):
             self._settle(trainer, cast(Adaptation, pl_module))
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if _stops(trainer):
+        if stops(trainer):
             self._settle(trainer, cast(Adaptation, pl_module))
 
     @override
@@ -200,11 +200,6 @@ class ReturnToStart(Callback):
         averages = [c._average_model for c in cast(Any, trainer).callbacks if isinstance(c, WeightAveraging)]
         for module in (method, *(average.module for average in averages if average is not None)):
             method.settle(cast(Adaptation, module).landmarker)
-
-
-def _stops(trainer: Trainer) -> bool:
-    """Whether a run was told to stop, and has the steps and epochs it needs at least."""
-    return trainer.should_stop and trainer.fit_loop._can_stop_early
 
 
 def weights_of(landmarker: Landmarker) -> list[Tensor]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
+from lightning import Callback
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch
@@ -12,7 +13,7 @@ from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import find_landmarks
 from lightning_modules.metrics import LandmarkErrors
-from lightning_modules.training import TrainingModule
+from lightning_modules.training import TrainingModule, ValidateLastEpoch
 
 AVERAGE = "average_nme"
 """Mean NME over all faces of all test sets: Table 2's average, which weights sets by their image counts."""
@@ -99,6 +100,10 @@ class FaceMethod(TrainingModule):
     def trained(self) -> Landmarker:
         """What the landmarker's optimizer moves: the landmarker, unless a method tests another than it trains."""
         return self.landmarker
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What validates when the run ends, whichever epochs are validated."""
+        return [ValidateLastEpoch()]
 
     def draws(self) -> Draws:
         """What the training batches of the epoch that is about to be drawn hold (``loading.epoch_drawn``)."""

@@ -101,6 +101,7 @@ class BDL(AdaptSegNet):
             phase it falls to 0 along a line.
         pool_size: translated images that each image discriminator's pool holds.
         stage_weights: of deceiving the discriminator.
+        pseudo_recrop: how often at most a target face is cropped again while its pseudo landmarks are found.
         options: of the discriminator and the landmarker's optimizer, see :class:`AdaptSegNet`.
 
     Raises:
@@ -123,12 +124,14 @@ class BDL(AdaptSegNet):
         translation_learning_rate: float = 2e-4,
         pool_size: int = 50,
         stage_weights: Sequence[float] = (1e-3,),
+        pseudo_recrop: int = 0,
         **options: Any,
     ) -> None:
         super().__init__(landmarker, stage_weights, **options)
         self.translator, self.rounds = translator, rounds or Rounds()
         self.translated_share = require_share("translated_share", translated_share)
-        self.pseudo, self.pseudo_weight = PseudoLandmarkStore(keep=keep), pseudo_weight
+        self.pseudo = PseudoLandmarkStore(keep=keep, recrop=pseudo_recrop)
+        self.pseudo_weight = pseudo_weight
         self.perceptual_weight, self.reconstruction_weight = perceptual_weight, reconstruction_weight
         self.translation_batch, self.translation_learning_rate = translation_batch, translation_learning_rate
         self.pools = image_pools(pool_size)

@@ -42,6 +42,7 @@ class FDA(Adaptation):
         pseudo_weight: of the loss on pseudo landmarks.
         keep: share of target faces whose pseudo landmarks are trained on.
         target_boxes: once there are pseudo landmarks, crop target faces to their box.
+        pseudo_recrop: how often at most a target face is cropped again while its pseudo landmarks are found.
         options: learning rate, schedule and clipping, see :class:`Adaptation`.
 
     Raises:
@@ -58,6 +59,7 @@ class FDA(Adaptation):
         pseudo_weight: float = 1.0,
         keep: float = 0.66,
         target_boxes: bool = False,
+        pseudo_recrop: int = 0,
         **options: Any,
     ) -> None:
         super().__init__(landmarker, **options)
@@ -66,7 +68,8 @@ class FDA(Adaptation):
         if not 0 <= band_share <= 1 or not 0 < keep <= 1:
             raise ValueError(f"band_share is {band_share} and keep {keep}; expected shares in [0, 1] and (0, 1].")
         self.bands, self.band_share, self.target_boxes = tuple(bands), band_share, target_boxes
-        self.pseudo, self.pseudo_weight = PseudoLandmarkStore(keep=keep, finder=BandMean.of), pseudo_weight
+        self.pseudo = PseudoLandmarkStore(keep=keep, recrop=pseudo_recrop, finder=BandMean.of)
+        self.pseudo_weight = pseudo_weight
         self.others = nn.ModuleList(deepcopy(landmarker) for _ in self.bands[1:])
 
     def draws(self) -> Draws:

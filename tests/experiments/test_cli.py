@@ -114,6 +114,13 @@ class TestShippedChoices:
         assert cli.trainer.max_epochs == {"paper": 300, "thorough": 45, "quick": 4}[profile]
         assert cli.trainer.default_root_dir == f"runs/{setting}/{method}-{landmarker}/seed5"
 
+    @pytest.mark.parametrize("method", ["face_warping", "fda", "bdl"])
+    def test_pseudo_landmarks_are_found_on_faces_cropped_again_on_request(self, method: str) -> None:
+        for rounds in (0, 2):
+            overrides = {"model.init_args.pseudo_recrop": rounds} if rounds else {}
+            found: Any = instantiated(SMALL, method=method, overrides=overrides).method
+            assert found.pseudo.how.recrop == rounds
+
     def test_the_oracle_is_supervised_unless_told_otherwise(self) -> None:
         assert f"--config={CONFIGS / 'methods/supervised.yaml'}" in Choices("oracle").arguments()
 
@@ -193,6 +200,15 @@ class TestMessages:
                 run(command, "--help")
             assert exit_.value.code == 0
             assert option in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("command", "words"),
+        [("train", "thorough"), ("evaluate", "a YAML file that describes a landmarker"), ("peers", "YAML files")],
+    )
+    def test_help_tells_what_may_be_given(self, command: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            run(command, "--help")
+        assert words in " ".join(capsys.readouterr().out.split())
 
     def test_make_help_names_everything(self) -> None:
         printed = subprocess.run(

@@ -1,5 +1,6 @@
 """Every shipped landmarker through the command line, with labels alone and by warping, in its light form."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import torch
 import yaml
 
 from experiments.catalogue import CONFIGS, names
-from tests.experiments.helpers import TINY, checkpoint, merged, metrics, run
+from experiments.checkpoints import load_landmarker
+from tests.experiments.helpers import TINY, checkpoint, merged, metrics, refused, run
 
 SMALLER: dict[str, dict[str, Any]] = {"star": {"channels": 16, "levels": 2}}
 """What makes the light forms lighter still."""
@@ -62,3 +64,25 @@ class TestEveryLandmarker:
         moved = (first_layer(folder / "checkpoints/last.ckpt") - first_layer(start)).abs().max()
         assert moved.isfinite()
         assert moved > 0
+
+
+def test_first_layers_are_not_kept_random(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Kept layers must have been learned; what a checkpoint or ImageNet's weights bring is."""
+    frozen = {"init_args": {"image_size": 64, "frozen_stride": 4, "pretrained": False}}
+    tiny = merged(TINY)
+    del tiny["model"]
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump(merged(tiny, {"model": {"init_args": {"landmarker": frozen}}})))
+    command = ["train", "--setting=da_cariface", "--method=supervised", "--landmarker=integral"]
+    command += [f"--config={config}", f"--paths.runs={tmp_path}", "--trainer.max_epochs=1"]
+    message = refused(capsys, *command)
+    assert "tensors that are not trained, and neither pretrained weights nor a start" in message
+    assert "frozen_stride=0" in message
+    run(*command, "--model.init_args.landmarker.init_args.pretrained=package")
+    last = tmp_path / "da_cariface/supervised-integral/seed0/checkpoints/last.ckpt"
+    assert any(not parameter.requires_grad for parameter in load_landmarker(last).parameters())
+    start = tmp_path / "start.ckpt"
+    shutil.copy(last, start)
+    run(*command, f"--model.init_args.landmarker.init_args.weights={start}")
+    command[2] = "--method=stylize"
+    run(*command, f"--pretraining.checkpoint={start}")

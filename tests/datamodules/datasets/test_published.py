@@ -179,6 +179,12 @@ class TestFrontalList:
         with pytest.raises(DataError, match=r"frontal_train_list\.txt.*2 names, none of them of a training photo"):
             self.listed(tmp_path, "a.jpg", "b.jpg")
 
+    @pytest.mark.parametrize("line", ["/", ".", "..", "\\", "afw/.."])
+    def test_a_line_that_names_no_file_is_refused(self, tmp_path: Path, line: str) -> None:
+        write_w300(tmp_path)
+        with pytest.raises(DataError, match=r"frontal_train_list\.txt: found '.*' in line 2, which names no file"):
+            self.listed(tmp_path, "10000_1.jpg", line)
+
     def test_without_a_list_pose_decides(self, tmp_path: Path) -> None:
         write_w300(tmp_path)
         aside = read_pts(tmp_path / "helen/trainset/10001_1.pts")

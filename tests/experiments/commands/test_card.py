@@ -1,5 +1,6 @@
 """A model card's figures: what is measured, how sure it is, and that a card is written from them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -103,5 +104,10 @@ def test_the_command_writes_figures_and_card_beside_the_weights(
     assert text == with_section(new_card("toy"), section(figures, ORIGIN, landmarker, weights.stat().st_size), weights)
     assert "- terms: for research use only" in text
     assert f"| {figures.sets['ArtiFace'].nme:.2f} |" in text.replace("  ", " ")
+    shutil.rmtree(tmp_path / "data/AF_dataset")
+    assert f"{tmp_path}/data/AF_dataset: found no such folder" in refused(capsys, *command)
+    for part in ("helen", "lfpw"):
+        shutil.rmtree(tmp_path / "data/300W" / part)
+    assert f"{tmp_path}/data/300W: found no image but afw/" in refused(capsys, *command)
     torch.save({"state_dict": {}, "landmarker": spec}, tmp_path / "run.ckpt")
     assert "expected packed weights" in refused(capsys, "card", f"--weights={tmp_path}/run.ckpt", f"--data={tmp_path}")

@@ -75,6 +75,8 @@ def test_mistakes(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "is a file to read" in refused(capsys, command, "--landmarker=star", source, f"--to={published}")
     message = refused(capsys, command, "--landmarker=star", source, "--init_args.stakcs=2")
     assert "Did you mean 'stacks'" in message
+    message = refused(capsys, command, "--landmarker=slpt", source, "--init_args.num_heads=3")
+    assert "num_heads=3 does not divide" in message
     assert "--from must be given" in refused(capsys, command, "--landmarker=star")
 
 
@@ -90,20 +92,42 @@ def test_an_option_of_the_landmarker_fills_what_the_file_lacks(
     assert all(torch.equal(value, found[name]) for name, value in landmarker.state_dict().items())
 
 
-@pytest.mark.parametrize("profile", ["paper", "quick"])
+@pytest.mark.parametrize(
+    ("profile", "said", "other"),
+    [
+        ([], "the published program's, since the file does not say", "--profile=paper (files of conditional face warp"),
+        (["--profile=paper"], "PROFILE=paper's, since the file does not say", "no --profile"),
+        (["--profile=quick"], "PROFILE=quick's, since the file does not say", "--profile=paper"),
+    ],
+)
 def test_the_normalisation_of_the_form_goes_with_the_weights(
-    profile: str, tmp_path: Path, tiny_landmarker_args: dict[str, object]
+    profile: list[str],
+    said: str,
+    other: str,
+    tmp_path: Path,
+    tiny_landmarker_args: dict[str, object],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Of a file that does not hold one, as SLPT's authors': conditional face warping's is the paper form's."""
+    """Of a file that does not hold one: SLPT's own program has ImageNet's, conditional face warping's one half."""
     landmarker = SLPT(**tiny_landmarker_args)  # type: ignore[arg-type]
     state = {name: value for name, value in landmarker.state_dict().items() if name not in NORMALIZATION}
     torch.save(state, tmp_path / "slpt.pth")
     options = [f"--init_args.{name}={value}" for name, value in tiny_landmarker_args.items()]
     files = [f"--from={tmp_path / 'slpt.pth'}", f"--to={tmp_path / 'o.pt'}"]
-    run("import-weights", "--landmarker=slpt", f"--profile={profile}", *files, *options)
+    run("import-weights", "--landmarker=slpt", *profile, *files, *options)
+    message = capsys.readouterr().err
     again = SLPT(**tiny_landmarker_args, weights=str(tmp_path / "o.pt"))  # type: ignore[arg-type]
-    expected = [0.5] * 3 if profile == "paper" else landmarker.image_mean.flatten().tolist()
-    assert again.image_mean.flatten().tolist() == pytest.approx(expected)
+    half = profile == ["--profile=paper"]
+    assert again.image_mean.flatten().tolist() == pytest.approx([0.5] * 3 if half else [0.485, 0.456, 0.406])
+    assert again.image_std.flatten().tolist() == pytest.approx([0.5] * 3 if half else [0.229, 0.224, 0.225])
+    assert f"mean {[0.5] * 3 if half else [0.485, 0.456, 0.406]}" in message
+    assert said in message
+    assert other in message
+    # What it wrote says so itself, and keeps it under another form.
+    run("import-weights", "--landmarker=slpt", f"--from={tmp_path}/o.pt", f"--to={tmp_path}/p.pt", *options)
+    assert ", as the file says." in capsys.readouterr().err
+    kept = torch.load(tmp_path / "p.pt", weights_only=True)["image_mean"]
+    assert torch.equal(kept, again.image_mean)
 
 
 @pytest.mark.parametrize(

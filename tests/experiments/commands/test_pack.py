@@ -1,9 +1,11 @@
 """``pack``: a run's landmarker as a small file, and what it refuses."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from experiments.checkpoints import load_landmarker
 from experiments.commands import pack as module
@@ -58,6 +60,27 @@ def test_packed_weights_are_scored_and_started_from_as_a_checkpoint(
     )
     assert "trained on 8 drawn faces: for research use only" in capsys.readouterr().err
     assert not (tmp_path / "runs/pretrained").exists()
+
+
+def test_the_faces_of_a_run_are_told_without_its_networks_and_its_device(
+    own_run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of PROFILE=paper: ImageNet weights come from a hub, and it was trained on a GPU."""
+    run("pack", last(own_run), "--name=here", f"--out={tmp_path}/here.safetensors", *SAID)
+    folder = tmp_path / "run"
+    shutil.copytree(own_run.folder, folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["model"]["init_args"]["landmarker"] = {"class_path": "nowhere.Network"}
+    config["trainer"] |= {"accelerator": "cuda", "devices": 8}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    run("pack", f"--ckpt={folder}/checkpoints/last.ckpt", "--name=there", f"--out={tmp_path}/there.safetensors", *SAID)
+    here, there = (read_tensors(tmp_path / f"{name}.safetensors")["provenance"] for name in ("here", "there"))
+    assert here == there
+    (folder / "config.yaml").write_text("data: {sorce: []}\npaths: {data: x}\nseed_everything: 0\n")
+    command = ["pack", f"--ckpt={folder}/checkpoints/last.ckpt", "--name=there", f"--out={tmp_path}/there.safetensors"]
+    message = refused(capsys, *command, *SAID)
+    assert f"{folder}/config.yaml: found ArgumentError" in message
+    assert "or give --fingerprints" in message
 
 
 def test_what_is_refused(

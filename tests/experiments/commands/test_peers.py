@@ -1,6 +1,7 @@
 """``peers``: landmarkers in YAML files, scored side by side; on the real ones where they are."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -84,6 +85,63 @@ def test_a_yaml_file_is_evaluated_as_a_checkpoint_is(
     test, out = write_folder(tmp_path / "faces", 3), tmp_path / "scores.json"
     run("evaluate", f"--ckpt={CONFIGS}/peers/pfld.yaml", f"--test={test}", f"--out={out}")
     assert json.loads(out.read_text())["test"]["own"]["n"] == 3
+
+
+def test_the_folder_of_the_environment_is_the_default(
+    places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PEERS", f"{tmp_path}/peers")
+    options = [word for word in places if not word.startswith("--peers")]
+    run("peers", *options, "--only", "pfld", "--subsets", "artiface", "--scales", "1")
+    assert len(rows(tmp_path / "out/results.csv")) == 2
+    # An option comes before it.
+    monkeypatch.setenv("PEERS", f"{tmp_path}/elsewhere")
+    run("peers", *places, "--only", "pfld", "--subsets", "artiface", "--scales", "1")
+
+
+def test_300w_without_its_common_part(places: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("helen", "lfpw"):
+        shutil.rmtree(tmp_path / "data/300W" / part)
+    message = refused(capsys, "peers", *places, "--only", "pfld")
+    assert f"{tmp_path}/data/300W: found no image but " in message
+    assert "Give the folder" in message
+    run("peers", *places, "--only", "pfld", "--subsets", "artiface", "--scales", "1")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"input": {"size": 0}}, "found size 0, box_factor 1.2, pixel_range 1.0; expected numbers above 0."),
+        ({"input": {"size": 112, "mean": [1, 2]}}, "mean is [1.0, 2.0]; expected one number or three"),
+        ({"input": {"size": "wide"}}, "init_args.input.size: found 'wide', expected int."),
+        ({"input": {"size": 112, "colours": "CMYK"}}, "found 'CMYK', expected one of 'RGB', 'BGR'."),
+        ({"output": {"points": 3}}, "3 points with index_map None; expected 68 points"),
+        ({"output": {"firs": 0}}, "does not accept option 'firs'"),
+        ({"passes": "two"}, "init_args.passes: found 'two', expected int."),
+    ],
+)
+def test_wrong_values_are_said_in_a_line(wrong: dict[str, object], said: str, tmp_path: Path) -> None:
+    network = write_fixed_points(tmp_path / "a.onnx", np.array(MEAN_FACE), 112)
+    arguments = {"file": str(network), "input": {"size": 112}, "output": {"first": 0}} | wrong
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        yaml.safe_dump({"class_path": "lightning_modules.landmarkers.OnnxLandmarker", "init_args": arguments})
+    )
+    with pytest.raises(CheckpointError) as error:
+        read_landmarker(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert said in message
+    assert message.endswith("Correct it in that file.")
+    assert not any(raw in message for raw in ("Namespace", "class_path", "Union", "null", "<class"))
+
+
+def test_yaml_files_that_are_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("class_path: Größe".encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"latin\.yaml: found 'utf-8' codec .*; expected a YAML file"):
+        read_landmarker(path)
+    assert f"{path}: found 'utf-8' codec" in refused(capsys, "grid", str(path))
 
 
 def test_yaml_files_that_describe_no_landmarker(tmp_path: Path) -> None:

@@ -65,6 +65,20 @@ class TestTheStart:
         arguments = shipped_spec("slpt", "paper")["init_args"]
         assert (arguments["backbone"], arguments["pretrained"]) == ("hrnet_w18", True)
 
+    def test_labels_alone_are_learned_so_too(self) -> None:
+        """``SETTING=oracle``, whose method needs no start."""
+        overrides = OFFLINE | {"trainer.accelerator": "cpu"}
+        for profile, milestones, longest in (("paper", [80, 100], None), ("quick", [], 1.0)):
+            chosen = Choices("oracle", profile=profile, overrides=overrides)
+            cli = WarpmarkCLI(chosen.arguments(), run=False)
+            assert isinstance(cli.method, Supervised)
+            assert (cli.method.milestones, cli.method.learning_rate, cli.method.weight_decay) == (milestones, 1e-3, 0.0)
+            assert cli.trainer.gradient_clip_val == longest
+        changed = {"pretraining.weight_decay": 0.1, "pretraining.milestones": [3], **overrides}
+        method = WarpmarkCLI(Choices("oracle", overrides=changed).arguments(), run=False).method
+        assert isinstance(method, Supervised)
+        assert (method.milestones, method.weight_decay) == ([3], 0.1)
+
 
 class TestTheLandmarker:
     def test_slpt_at_256_pixels(self, method: FaceWarping) -> None:

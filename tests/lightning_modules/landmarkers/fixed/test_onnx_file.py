@@ -114,6 +114,15 @@ def test_half_precision(tmp_path: Path) -> None:
     torch.testing.assert_close(found[0], torch.tensor(MEAN_FACE), rtol=0, atol=1e-3)
 
 
+def test_it_takes_as_many_threads_as_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which the machine's cores, ``OMP_NUM_THREADS`` (here OpenMP's list of levels) and ``torch`` have settled."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
+    path = write_fixed_points(tmp_path / "a.onnx", FACE)
+    for count in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
+        assert built(path).session.get_session_options().intra_op_num_threads == count
+
+
 def test_the_pseudo_landmarks_of_a_teacher(tmp_path: Path) -> None:
     """On crops of any size, in training mode, and averaged with the mirror image."""
     landmarker = built(write_centre_of_light(tmp_path / "a.onnx", 32), {"unit": "pixel"}, size=32).train()

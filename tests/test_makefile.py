@@ -1,0 +1,76 @@
+"""What make hands to the program: each value as it was given, whatever is in it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+QUOTED = """make train METHOD=stylize ARGS="--trainer.max_epochs=3 --data.seed='1'" # `date` \\ ; 5"""
+
+
+@pytest.fixture
+def venv(tmp_path: Path) -> Path:
+    """An environment that is up to date, whose Python writes down its arguments."""
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    said = f"import json, sys; open({str(tmp_path / 'said.json')!r}, 'w').write(json.dumps(sys.argv[1:]))"
+    python.write_text(f"#!{sys.executable}\n{said}\n")
+    python.chmod(0o755)
+    (tmp_path / ".ready").touch()
+    return tmp_path
+
+
+def make(venv: Path, *words: str) -> list[str]:
+    """The words that ``python -m experiments`` is given."""
+    done = run_make(venv, *words)
+    assert done.returncode == 0, done.stderr
+    module, name, *said = json.loads((venv / "said.json").read_text())
+    assert (module, name) == ("-m", "experiments")
+    return said  # type: ignore[no-any-return]
+
+
+def run_make(venv: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", *words, f"VENV={venv}"], cwd=ROOT, capture_output=True, text=True, check=False, env=clean
+    )
+
+
+def test_quotes_in_what_weights_are_packed_with(venv: Path) -> None:
+    said = make(venv, "pack", "CKPT=a b.ckpt", "NAME=tiny", f"MADE_BY={QUOTED}", 'TRAINED_ON=2,012 "photos" of 300W\'s')
+    assert said == [
+        *("pack", "--ckpt", "a b.ckpt", "--name", "tiny", "--made-by", QUOTED),
+        *("--trained-on", '2,012 "photos" of 300W\'s'),
+    ]
+
+
+@pytest.mark.parametrize("missing", ["CKPT", "NAME", "MADE_BY", "TRAINED_ON"])
+def test_what_weights_are_packed_with_must_be_given(venv: Path, missing: str) -> None:
+    given = [f"{name}=x" for name in ("CKPT", "NAME", "MADE_BY", "TRAINED_ON") if name != missing]
+    done = run_make(venv, "pack", *given)
+    assert done.returncode != 0
+    assert "CKPT, NAME, MADE_BY and TRAINED_ON are not all set" in done.stderr
+    assert not (venv / "said.json").exists()
+
+
+def test_quotes_in_names_of_folders(venv: Path) -> None:
+    odd = """my "best" faces, Anna's"""
+    said = make(venv, "train", "SETTING=own", f"SOURCE={odd}", f"TARGET={odd}2", f"TEST={odd}3", "METHOD=stylize")
+    assert said == [
+        *("train", "--setting", "own", "--landmarker", "slpt", "--profile", "quick", "--seed", "0"),
+        *("--method", "stylize", "--source", odd, "--target", f"{odd}2", "--test", f"{odd}3"),
+    ]
+    assert make(venv, "grid", f"GRID={odd}.yaml") == ["grid", f"{odd}.yaml"]
+    assert make(venv, "import-weights", "LANDMARKER=star", f"FROM={odd}")[-1] == odd
+    assert make(venv, "evaluate", f"TEST={odd}", f"OUT={odd}.json")[1:] == ["--test", odd, "--out", f"{odd}.json"]
+
+
+def test_peers(venv: Path) -> None:
+    assert make(venv, "peers", "DATA=faces") == ["peers", "--data", "faces"]
+    said = make(venv, "peers", "DATA=faces", "PEERS=theirs", "BESIDE=a.ckpt b.ckpt", "OUT=table")
+    assert said == ["peers", "--data", "faces", "--peers", "theirs", "--beside", "a.ckpt", "b.ckpt", "--out", "table"]
+    assert "DATA is not set" in run_make(venv, "peers").stderr
