@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from omegaconf import OmegaConf
+
 from experiments.errors import UsageError, nearest
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
@@ -50,7 +52,8 @@ def file_of(kind: str, name: str) -> Path:
 def config_files(choices: Mapping[str, str]) -> list[Path]:
     """The configuration files of choices, later ones to be laid over earlier ones.
 
-    A choice may come with a delta for a profile, ``NAME.PROFILE.yaml``, e.g. the light form of a landmarker.
+    A choice may come with a delta for a profile, ``NAME.PROFILE.yaml``, e.g. the light form of a landmarker. Where it
+    has none for this profile, it is that of the profile which this one names as ``run.forms``, if any.
 
     Args:
         choices: names by kind, ``profile`` among them, in the order in which their files are laid over each other.
@@ -59,8 +62,10 @@ def config_files(choices: Mapping[str, str]) -> list[Path]:
         UsageError: a name that is not known; the message suggests the nearest.
     """
     files = [CONFIGS / "base.yaml"]
+    profile = choices["profile"]
+    forms = OmegaConf.select(OmegaConf.load(file_of("profile", profile)), "run.forms")
     for kind, name in choices.items():
         file = file_of(kind, name)
-        delta = file.with_name(f"{name}.{choices['profile']}.yaml")
-        files += [file, delta] if delta.exists() else [file]
+        deltas = [file.with_name(f"{name}.{form}.yaml") for form in (profile, forms)]
+        files += [file, *[delta for delta in deltas if delta.exists()][:1]]
     return files

@@ -12,6 +12,7 @@ import yaml
 
 from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, FolderDataModule, W300DataModule
 from experiments.catalogue import CONFIGS, command_names, names
+from experiments.checkpoints import shipped_spec
 from experiments.cli import WarpmarkCLI
 from experiments.command_line import LIGHTNING
 from experiments.commands.train import train
@@ -113,6 +114,11 @@ class TestShippedChoices:
         assert cli.data.seed == 5
         assert cli.trainer.max_epochs == {"paper": 300, "thorough": 45, "quick": 4}[profile]
         assert cli.trainer.default_root_dir == f"runs/{setting}/{method}-{landmarker}/seed5"
+
+    def test_a_profile_may_take_anothers_forms(self) -> None:
+        """PROFILE=thorough has forms of its own for what it was made for, and light ones for the rest."""
+        assert shipped_spec("slpt", "thorough") == shipped_spec("slpt", "quick") != shipped_spec("slpt", "paper")
+        assert shipped_spec("integral", "thorough") != shipped_spec("integral", "quick")
 
     def test_the_oracle_is_supervised_unless_told_otherwise(self) -> None:
         assert f"--config={CONFIGS / 'methods/supervised.yaml'}" in Choices("oracle").arguments()
