@@ -49,6 +49,17 @@ def file_of(kind: str, name: str) -> Path:
     return files[name]
 
 
+def usual_choices(setting: str) -> dict[str, str]:
+    """The method and the landmarker of a setting where none are chosen: those that its file names, else the base's.
+
+    Raises:
+        UsageError: the setting is not known; the message suggests the nearest.
+    """
+    files = (CONFIGS / "base.yaml", file_of("setting", setting))
+    run = OmegaConf.merge(*(OmegaConf.load(file) for file in files)).run
+    return {kind: str(run[kind]) for kind in ("method", "landmarker")}
+
+
 def config_files(choices: Mapping[str, str]) -> list[Path]:
     """The configuration files of choices, later ones to be laid over earlier ones.
 

@@ -120,8 +120,21 @@ class TestShippedChoices:
         assert shipped_spec("slpt", "thorough") == shipped_spec("slpt", "quick") != shipped_spec("slpt", "paper")
         assert shipped_spec("integral", "thorough") != shipped_spec("integral", "quick")
 
-    def test_the_oracle_is_supervised_unless_told_otherwise(self) -> None:
-        assert f"--config={CONFIGS / 'methods/supervised.yaml'}" in Choices("oracle").arguments()
+    @pytest.mark.parametrize(
+        ("setting", "method", "landmarker"),
+        [
+            ("oracle", "supervised", "slpt"),
+            ("own", "stylize", "integral"),
+            ("gzsl_artiface", "face_warping", "slpt"),
+        ],
+    )
+    def test_settings_have_their_usual_choices(self, setting: str, method: str, landmarker: str) -> None:
+        folders = {"source": "photos", "target": "paintings"} if setting == "own" else {}
+        usual = Choices(setting, **folders).arguments()
+        assert usual == Choices(setting, method, landmarker, **folders).arguments()
+        other = Choices(setting, method="fda", landmarker="hrnet", **folders).arguments()
+        assert f"--config={CONFIGS / 'methods/fda.yaml'}" in other
+        assert f"--config={CONFIGS / 'landmarkers/hrnet.yaml'}" in other
 
 
 class TestMessages:
