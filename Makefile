@@ -6,10 +6,10 @@ RUN := $(BIN)/python -m experiments
 
 ## which data is source, target and tested: @settings
 SETTING ?= gzsl_artiface
-## how it learns (default: face_warping; with SETTING=oracle: supervised): @methods
+## how it learns (default: face_warping; with SETTING=oracle: supervised; with SETTING=own: stylize): @methods
 METHOD ?=
-## what learns: @landmarkers
-LANDMARKER ?= slpt
+## what learns (default: slpt; with SETTING=own: integral): @landmarkers
+LANDMARKER ?=
 ## how long, and in which form landmarkers come: @profiles
 PROFILE ?= quick
 ## synthetic (the default), or a folder with 300W/, CariFace_dataset/, AF_dataset/
@@ -40,7 +40,7 @@ names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
 # The shell reads values from the environment, where make puts them: any text may stand in them, quotes too.
 option = $(if $(value $(1)),--$(2) "$$$(1)")
-export SETTING LANDMARKER PROFILE SEED GRID
+export SETTING PROFILE SEED GRID
 folders = $(call option,DATA,data) $(call option,SOURCE,source) $(call option,TARGET,target) $(call option,TEST,test)
 
 help: ## this
@@ -66,8 +66,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 setup: $(VENV)/.ready ## a virtual environment in .venv with everything (again: nothing to do)
 
 train: setup ## pretrain, adapt, test: SETTING METHOD LANDMARKER PROFILE SEED, DATA or SOURCE TARGET TEST, RESUME EMA WANDB
-	@$(RUN) train --setting "$$SETTING" --landmarker "$$LANDMARKER" --profile "$$PROFILE" --seed "$$SEED" \
-		$(call option,METHOD,method) $(folders) $(call flag,RESUME,resume) $(call flag,EMA,ema) \
+	@$(RUN) train --setting "$$SETTING" --profile "$$PROFILE" --seed "$$SEED" $(call option,METHOD,method) \
+		$(call option,LANDMARKER,landmarker) $(folders) $(call flag,RESUME,resume) $(call flag,EMA,ema) \
 		$(call flag,WANDB,wandb) $(ARGS)
 
 evaluate: setup ## score a checkpoint (or the shipped weights) on labelled faces: TEST=folder [CKPT=…] [OUT=metrics.json]
@@ -88,7 +88,7 @@ grid: setup ## many runs and their table: GRID, DATA or SOURCE TARGET TEST, [OUT
 
 import-weights: setup ## published weights under our names: LANDMARKER=star FROM=file [TO=file]
 	@$(if $(FROM),,$(error FROM is not set: make import-weights LANDMARKER=slpt FROM=file [TO=file]))
-	@$(RUN) import-weights --landmarker "$$LANDMARKER" $(call option,FROM,from) $(call option,TO,to) $(ARGS)
+	@$(RUN) import-weights --landmarker "$${LANDMARKER:-slpt}" $(call option,FROM,from) $(call option,TO,to) $(ARGS)
 
 pack: setup ## weights to ship, from a checkpoint: CKPT=… NAME=… MADE_BY="make train …" TRAINED_ON="…" [OUT=…]
 	@$(if $(and $(CKPT),$(NAME),$(value MADE_BY),$(value TRAINED_ON)),,$(error CKPT, NAME, MADE_BY and TRAINED_ON are not all set: \

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from omegaconf import OmegaConf
+
 from experiments.errors import UsageError, nearest
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
@@ -47,10 +49,22 @@ def file_of(kind: str, name: str) -> Path:
     return files[name]
 
 
+def usual_choices(setting: str) -> dict[str, str]:
+    """The method and the landmarker of a setting where none are chosen: those that its file names, else the base's.
+
+    Raises:
+        UsageError: the setting is not known; the message suggests the nearest.
+    """
+    files = (CONFIGS / "base.yaml", file_of("setting", setting))
+    run = OmegaConf.merge(*(OmegaConf.load(file) for file in files)).run
+    return {kind: str(run[kind]) for kind in ("method", "landmarker")}
+
+
 def config_files(choices: Mapping[str, str]) -> list[Path]:
     """The configuration files of choices, later ones to be laid over earlier ones.
 
-    A choice may come with a delta for a profile, ``NAME.PROFILE.yaml``, e.g. the light form of a landmarker.
+    A choice may come with a delta for a profile, ``NAME.PROFILE.yaml``, e.g. the light form of a landmarker. Where it
+    has none for this profile, it is that of the profile which this one names as ``run.forms``, if any.
 
     Args:
         choices: names by kind, in the order in which their files are laid over each other; without a ``profile``, no
@@ -60,8 +74,12 @@ def config_files(choices: Mapping[str, str]) -> list[Path]:
         UsageError: a name that is not known; the message suggests the nearest.
     """
     files = [CONFIGS / "base.yaml"]
+    forms: list[str] = []
+    if profile := choices.get("profile"):
+        others = OmegaConf.select(OmegaConf.load(file_of("profile", profile)), "run.forms")
+        forms = [profile, *([others] if others else [])]
     for kind, name in choices.items():
         file = file_of(kind, name)
-        delta = file.with_name(f"{name}.{choices.get('profile')}.yaml")
-        files += [file, delta] if "profile" in choices and delta.exists() else [file]
+        deltas = [file.with_name(f"{name}.{form}.yaml") for form in forms]
+        files += [file, *[delta for delta in deltas if delta.exists()][:1]]
     return files

@@ -47,12 +47,14 @@ class Run:
         method: how it learns.
         landmarker: what learns.
         profile: how long.
+        forms: the profile whose deltas (``NAME.FORMS.yaml``) stand in for those that this one does not have.
     """
 
     setting: str = "custom"
     method: str = "custom"
     landmarker: str = "custom"
     profile: str = "custom"
+    forms: str = ""
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from experiments.catalogue import CONFIGS, config_files
+from experiments.catalogue import CONFIGS, config_files, usual_choices
 from experiments.errors import UsageError
 
 
@@ -33,8 +33,8 @@ class Choices:
 
     Attributes:
         setting: which data is source, target and tested.
-        method: how it learns; if empty, ``face_warping``, and ``supervised`` for the setting ``oracle``.
-        landmarker: what learns.
+        method: how it learns; if empty, the setting's usual one.
+        landmarker: what learns; likewise.
         profile: how long.
         data: folder with the published data sets, or ``synthetic``; the setting's own if empty.
         source: labelled photos (setting ``own``).
@@ -50,7 +50,7 @@ class Choices:
 
     setting: str = "gzsl_artiface"
     method: str = ""
-    landmarker: str = "slpt"
+    landmarker: str = ""
     profile: str = "quick"
     data: str = ""
     source: str = ""
@@ -69,10 +69,10 @@ class Choices:
             UsageError: an unknown name, or folders that do not go with the setting.
         """
         folders = self._folders()
-        method = self.method or ("supervised" if self.setting == "oracle" else "face_warping")
-        files = config_files(
-            {"profile": self.profile, "setting": self.setting, "method": method, "landmarker": self.landmarker}
-        )
+        usual = usual_choices(self.setting)
+        names = {"profile": self.profile, "setting": self.setting}
+        names |= {kind: getattr(self, kind) or usual[kind] for kind in ("method", "landmarker")}
+        files = config_files(names)
         files += [CONFIGS / f"{name}.yaml" for name in ("ema", "wandb") if getattr(self, name)]
         arguments = [f"--config={file}" for file in files]
         arguments += [f"--seed_everything={self.seed}"]

@@ -61,7 +61,7 @@ def test_quotes_in_names_of_folders(venv: Path) -> None:
     odd = """my "best" faces, Anna's"""
     said = make(venv, "train", "SETTING=own", f"SOURCE={odd}", f"TARGET={odd}2", f"TEST={odd}3", "METHOD=stylize")
     assert said == [
-        *("train", "--setting", "own", "--landmarker", "slpt", "--profile", "quick", "--seed", "0"),
+        *("train", "--setting", "own", "--profile", "quick", "--seed", "0"),
         *("--method", "stylize", "--source", odd, "--target", f"{odd}2", "--test", f"{odd}3"),
     ]
     assert make(venv, "grid", f"GRID={odd}.yaml") == ["grid", f"{odd}.yaml"]

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 def train(
     setting: str = "gzsl_artiface",
     method: str = "",
-    landmarker: str = "slpt",
+    landmarker: str = "",
     profile: str = "quick",
     data: str = "",
     source: str = "",
@@ -35,8 +35,8 @@ def train(
 
     Args:
         setting: which data is source, target and tested
-        method: how it learns (default: face_warping; oracle: supervised)
-        landmarker: what learns
+        method: how it learns (default: face_warping; oracle: supervised; own: stylize)
+        landmarker: what learns (default: slpt; own: integral)
         profile: how long: quick (minutes on two CPU cores), thorough (the strongest recipe for two CPU cores, for
             method stylize and landmarker integral) or paper (the published program)
         data: folder with the published data sets, or 'synthetic' for drawn faces

@@ -37,7 +37,12 @@ class OwnFolders(NamedTuple):
     @property
     def arguments(self) -> list[str]:
         """For ``train``."""
-        return ["--setting=own", *(f"--{name}={folder}" for name, folder in self._asdict().items())]
+        return [
+            "--setting=own",
+            "--method=face_warping",
+            "--landmarker=slpt",
+            *(f"--{name}={folder}" for name, folder in self._asdict().items()),
+        ]
 
 
 @pytest.fixture(scope="session")

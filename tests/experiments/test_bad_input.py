@@ -18,7 +18,15 @@ def train_arguments(source: Path, own_folders: OwnFolders, folder: Path) -> list
     config = write_config(folder / "tiny.yaml", MODEL, ONE_EPOCH)
     names = {"source": source, "target": own_folders.target, "test": own_folders.test}
     folders = [f"--{name}={path}" for name, path in names.items()]
-    return ["train", "--setting=own", *folders, config, f"--paths.runs={folder}/runs"]
+    return [
+        "train",
+        "--setting=own",
+        "--method=face_warping",
+        "--landmarker=slpt",
+        *folders,
+        config,
+        f"--paths.runs={folder}/runs",
+    ]
 
 
 def _zero_bytes(folder: Path) -> Path:

@@ -12,6 +12,7 @@ import yaml
 
 from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, FolderDataModule, W300DataModule
 from experiments.catalogue import CONFIGS, command_names, names
+from experiments.checkpoints import shipped_spec
 from experiments.cli import WarpmarkCLI
 from experiments.command_line import LIGHTNING
 from experiments.commands.train import train
@@ -121,8 +122,26 @@ class TestShippedChoices:
             found: Any = instantiated(SMALL, method=method, overrides=overrides).method
             assert found.pseudo.how.recrop == rounds
 
-    def test_the_oracle_is_supervised_unless_told_otherwise(self) -> None:
-        assert f"--config={CONFIGS / 'methods/supervised.yaml'}" in Choices("oracle").arguments()
+    def test_a_profile_may_take_anothers_forms(self) -> None:
+        """PROFILE=thorough has forms of its own for what it was made for, and light ones for the rest."""
+        assert shipped_spec("slpt", "thorough") == shipped_spec("slpt", "quick") != shipped_spec("slpt", "paper")
+        assert shipped_spec("integral", "thorough") != shipped_spec("integral", "quick")
+
+    @pytest.mark.parametrize(
+        ("setting", "method", "landmarker"),
+        [
+            ("oracle", "supervised", "slpt"),
+            ("own", "stylize", "integral"),
+            ("gzsl_artiface", "face_warping", "slpt"),
+        ],
+    )
+    def test_settings_have_their_usual_choices(self, setting: str, method: str, landmarker: str) -> None:
+        folders = {"source": "photos", "target": "paintings"} if setting == "own" else {}
+        usual = Choices(setting, **folders).arguments()
+        assert usual == Choices(setting, method, landmarker, **folders).arguments()
+        other = Choices(setting, method="fda", landmarker="hrnet", **folders).arguments()
+        assert f"--config={CONFIGS / 'methods/fda.yaml'}" in other
+        assert f"--config={CONFIGS / 'landmarkers/hrnet.yaml'}" in other
 
 
 class TestMessages:
