@@ -20,9 +20,10 @@ TEST_FOLDERS: Final = {"helen/testset": 330, "lfpw/testset": 224, "ibug": 135}
 """Folders of test images and their numbers of images: 689 in all."""
 
 FULL: Final = "300w_full"
+COMMON: Final = "300w_common"
 TEST_SUBSETS: Final = {
-    "helen/testset": (FULL, "300w_common"),
-    "lfpw/testset": (FULL, "300w_common"),
+    "helen/testset": (FULL, COMMON),
+    "lfpw/testset": (FULL, COMMON),
     "ibug": (FULL, "300w_challenge"),
 }
 """The subsets that the images of each test folder count in: 554 in common, 135 in challenge, all 689 in full."""
@@ -75,9 +76,19 @@ class W300DataModule(FaceDataModule):
             entries = [replace(entry, subsets=tuple(parts)) for entry in entries]
         return FileFaces(entries, self.on_error, "300W test")
 
+    def common_faces(self) -> FileFaces:
+        """The common part of the test faces alone, helen/testset and lfpw/testset: 554.
+
+        Raises:
+            DataError: see :meth:`test_faces`; or there are none.
+        """
+        folders = {folder: count for folder, count in TEST_FOLDERS.items() if COMMON in TEST_SUBSETS[folder]}
+        entries = self._entries_of(folders)
+        return FileFaces([replace(entry, subsets=(COMMON,)) for entry in entries], self.on_error, "300W common")
+
     def stand_in(self, seed: int) -> SyntheticDataModule:
         """Drawn photos in the three subsets; those of ``300w_challenge`` vary more in pose and expression."""
-        subsets = {"300w_common": (0.0, 0.8), "300w_challenge": (0.8, 1.0), "300w_full": (0.0, 1.0)}
+        subsets = {COMMON: (0.0, 0.8), "300w_challenge": (0.8, 1.0), "300w_full": (0.0, 1.0)}
         return SyntheticDataModule("photo", name="300w", seed=seed, subsets=subsets, hard_from=0.8)
 
     def _entries_of(self, counts: dict[str, int]) -> list[Entry]:

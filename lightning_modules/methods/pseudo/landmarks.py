@@ -21,8 +21,8 @@ class PseudoLandmarks:
 
     Attributes:
         landmarks: image pixels, shape ``(N, 68, 2)``, float32.
-        weights: how much each face counts, shape ``(N,)``: 0 for faces left out, mean 1 over all; times the trust in it,
-            where several landmarkers found it.
+        weights: how much each face counts, shape ``(N,)``: 0 for faces left out, mean 1 over all; and times the trust
+            in it, in [0, 1], where several landmarkers found it.
     """
 
     landmarks: Tensor
@@ -63,8 +63,8 @@ def find_pseudo_landmarks(
 ) -> PseudoLandmarks:
     """Run landmarkers over the whole target set and keep what they find; of several, what they agree on.
 
-    They run in evaluation mode, so that batch-norm statistics neither change nor depend on the batch. Each sees crops of
-    its own factor, and crops again, where that is asked for, to what it finds itself.
+    They run in evaluation mode, so that batch-norm statistics neither change nor depend on the batch. Each sees crops
+    of its own factor, and crops again, where that is asked for, to what it finds itself.
 
     Args:
         landmarkers: one or more, see :func:`~lightning_modules.methods.pseudo.teachers.agreed`.

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from datamodules.ibug68 import OUTER_EYE_CORNERS
 from lightning_modules.landmarkers.base import Landmarker
@@ -20,7 +19,7 @@ TOLERANCE: Final = 0.06
 class Teachers:
     """Landmarkers that find pseudo landmarks and are not trained.
 
-    The more they differ in architecture and training, the more their agreement tells: landmarkers of one kind err alike.
+    The more they differ in architecture and training, the more their agreement tells: those of one kind err alike.
 
     Args:
         landmarkers: of others (:class:`~lightning_modules.landmarkers.OnnxLandmarker` with a ``file``) or of ours, with

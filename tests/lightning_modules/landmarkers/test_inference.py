@@ -42,8 +42,8 @@ class Reading(Landmarker):
     Args:
         pull: how far it is drawn towards where the face would be if the crop were tight: the error of a landmarker that
             knows where faces usually are. Each crop to what it found leaves that share of the last crop's error.
-        uncertainty: its own, in crop coordinates: one for all landmarks, or of each, shape ``(68,)``; in a mirrored crop
-            it is that of the landmark on the other side.
+        uncertainty: its own, in crop coordinates: one for all landmarks, or of each, shape ``(68,)``; in a mirrored
+            crop it is that of the landmark on the other side.
     """
 
     image_size = SIZE

@@ -69,7 +69,7 @@ class TestAgreement:
 
 
 class Shifted(Landmarker):
-    """Finds what :class:`FollowsLight` does, to the right of it by a share of the crop on every second face of a batch."""
+    """Finds what :class:`FollowsLight` does; on every second face of a batch, a share of the crop to its right."""
 
     def __init__(self, by: float, crop_factor: float = 1.2) -> None:
         super().__init__()
