@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.faces import Face, FaceBatch, FaceSample, FaceSet, FloatArray, TrainBatch, collate
 from datamodules.ibug68 import NUM_LANDMARKS
-from datamodules.transforms import CROP_FACTOR, FaceTransform
+from datamodules.transforms import FaceTransform
 
 Draw = tuple[int, int]
 """(index in the face set, seed of the augmentation)."""
@@ -266,14 +266,13 @@ def evaluation_loader(
     num_workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
-    crop_factor: float = CROP_FACTOR,
 ) -> DataLoader[FaceBatch]:
     """A loader of plain crops of ``size`` pixels, in order: every ``world_size``-th face, from face ``rank`` on.
 
     Each face is loaded by exactly one process; none is repeated to fill up a share.
     """
     return DataLoader(
-        FaceDataset(faces, FaceTransform(size, crop_factor=crop_factor)),
+        FaceDataset(faces, FaceTransform(size)),
         batch_size=batch_size,
         sampler=range(rank, len(faces), world_size),
         num_workers=num_workers,

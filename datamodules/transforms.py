@@ -157,17 +157,16 @@ def crop_square(face: Face, start: StartBox | None = None) -> Square:
     return Square.around(box)
 
 
-def crop_matrix(face: Face, size: int, factor: float = CROP_FACTOR) -> Matrix:
+def crop_matrix(face: Face, size: int) -> Matrix:
     """The affine map ``(2, 3)`` from image pixels to the pixels of the square crop of ``size``.
 
-    The crop is centred on the landmarks' box, its side ``factor`` × the box's longer side. Without landmarks
-    the given or detected box is used in the same way; without either, the crop is the whole image (side: the longer of
-    its two, times ``factor`` / 1.2).
+    The crop is centred on the landmarks' box, its side 1.2 × the box's longer side. Without landmarks the given or
+    detected box is used in the same way; without either, the crop is the whole image (side: the longer of its two).
 
     Raises:
         DataError: the box is empty.
     """
-    return crop_square(face).scaled(factor / CROP_FACTOR).matrix(size)
+    return crop_square(face).matrix(size)
 
 
 def crop_shape(landmarks: FloatArray) -> FloatArray:
@@ -204,12 +203,11 @@ class FaceTransform:
 
     Args:
         size: side of the crop, in pixels.
-        augmentation: how to vary it, or None for the plain crop (evaluation, pseudo landmarks).
-        crop_factor: side of the crop over the longer side of the face's box.
+        augmentation: how to vary it, or None for the plain crop (a method's validation).
     """
 
-    def __init__(self, size: int, augmentation: Augmentation | None = None, crop_factor: float = CROP_FACTOR) -> None:
-        self.size, self.augmentation, self.crop_factor = size, augmentation, crop_factor
+    def __init__(self, size: int, augmentation: Augmentation | None = None) -> None:
+        self.size, self.augmentation = size, augmentation
         self.canvas = round(size * _CANVAS / 2) * 2
         self.pipeline = None if augmentation is None else _pipeline(augmentation, size)
 
@@ -224,7 +222,7 @@ class FaceTransform:
         Raises:
             DataError: the face's box is empty.
         """
-        matrix = crop_matrix(face, self.size, self.crop_factor)
+        matrix = crop_matrix(face, self.size)
         if self.augmentation is None or self.pipeline is None or seed is None:
             return self._sample(face, cut(face.image, matrix, self.size), matrix, index)
         self.pipeline.set_random_seed(seed)

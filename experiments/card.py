@@ -1,41 +1,37 @@
 """A model card's figures: measured, kept beside the weights as JSON, and written into the card from there."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-import numpy as np
-import torch
 from tabulate import tabulate
-from torch import Tensor
 
-from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, SyntheticDataModule, W300DataModule
-from datamodules.faces import Face, FaceBatch, FloatArray, collate
-from datamodules.ibug68 import OUTER_EYE_CORNERS
+from datamodules.datasets import SyntheticDataModule
+from datamodules.faces import FaceBatch, collate
+from datamodules.loading import TestSet
 from datamodules.synthetic import STYLES
 from datamodules.transforms import FaceTransform
 from experiments.errors import UsageError
 from experiments.intervals import bootstrap_interval
-from experiments.scoring import Protocol
+from experiments.published_sets import columns
+from experiments.scoring import AVERAGED, LOOSE, LOOSE_CROPPED_AGAIN, Protocol, score
 from lightning_modules.coordinates import to_crop, to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.landmarkers.inference import Inference, find_in_images, find_landmarks
+from lightning_modules.landmarkers.inference import find_landmarks
 from lightning_modules.metrics import FAILURE, face_nme
 from lightning_modules.weights import Provenance
 
 _BEGIN: Final = "<!-- figures: written by `make card`, not by hand -->"
 _END: Final = "<!-- end of figures -->"
-_BATCH: Final = 32
 _DRAWN: Final = 8
 """Drawn faces of each style."""
 _EVERY: Final = 8
 """Every which landmark of a style's first drawn face is kept."""
 _JAW: Final = slice(0, 17)
-_AVERAGED: Final = Protocol(inference=Inference(mirror=True, scales=(0.9, 1.0, 1.1)))
-_LOOSE: Final = Protocol(loosen=1.3, shift=0.1)
-_AGAIN: Final = replace(_LOOSE, inference=Inference(recrop=3))
+_TITLES: Final = {"300w_common": "300W common", "cariface": "caricatures", "artiface": "ArtiFace"}
+"""What the card calls the published test sets."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +88,16 @@ def real_figures(landmarker: Landmarker, root: str) -> dict[str, Figure]:
     Raises:
         DataError: a data set is missing or malformed, or 300W has no common test faces.
     """
-    return {name: figure(landmarker, faces) for name, faces in _test_sets(root)}
+    return {_TITLES[column.subset]: figure(landmarker, column.test) for column in columns(root, tuple(_TITLES))}
 
 
-def figure(landmarker: Landmarker, faces: Sequence[Face]) -> Figure:
+def figure(landmarker: Landmarker, faces: TestSet) -> Figure:
     """Figures on labelled faces."""
-    errors, *others = (_errors(landmarker, faces, how) for how in (Protocol(), _AVERAGED, _LOOSE, _AGAIN))
-    each = errors.mean(1)
-    averaged, loose, again = (float(other.mean()) for other in others)
+    plain, *others = (
+        score(landmarker, [faces], protocol=how) for how in (Protocol(), AVERAGED, LOOSE, LOOSE_CROPPED_AGAIN)
+    )
+    errors, each = plain.errors, plain.errors.mean(1)
+    averaged, loose, again = (other.average_nme for other in others)
     return Figure(
         n=len(each),
         nme=float(each.mean()),
@@ -212,26 +210,6 @@ def with_section(card: str, text: str, path: Path) -> str:
 def new_card(name: str) -> str:
     """A card that has nothing but its name and a place for the figures."""
     return f"# {name}\n\n{_BEGIN}\n{_END}\n"
-
-
-def _test_sets(root: str) -> Iterator[tuple[str, Sequence[Face]]]:
-    yield "300W common", W300DataModule(f"{root}/300W", strict_counts=False).common_faces()
-    yield "caricatures", CariFaceDataModule(f"{root}/CariFace_dataset", strict_counts=False).test_faces()
-    yield "ArtiFace", ArtiFaceDataModule(f"{root}/AF_dataset", strict_counts=False, test="all").test_faces()
-
-
-def _errors(landmarker: Landmarker, faces: Sequence[Face], protocol: Protocol) -> Tensor:
-    """Each landmark's distance from its label in % of the inter-ocular distance, shape ``(N, 68)``."""
-    errors = []
-    left, right = OUTER_EYE_CORNERS
-    for start in range(0, len(faces), _BATCH):
-        chosen = [faces[i] for i in range(start, min(start + _BATCH, len(faces)))]
-        squares = [protocol.square(face, start + i) for i, face in enumerate(chosen)]
-        found = find_in_images(landmarker, [face.image for face in chosen], squares, protocol.inference).pixels
-        target = torch.from_numpy(np.stack([cast(FloatArray, face.landmarks) for face in chosen])).double()
-        eyes = (target[:, left] - target[:, right]).norm(dim=-1)
-        errors.append(100 * (found - target).norm(dim=-1) / eyes[:, None])
-    return torch.cat(errors)
 
 
 def _rounded(value: Any) -> Any:

@@ -3,21 +3,20 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.faces import Face, FloatArray
-from datamodules.ibug68 import OUTER_EYE_CORNERS
 from datamodules.loading import TestSet, face_loader
 from datamodules.transforms import CROP_FACTOR, Square, StartBox, crop_square
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import FoundInImages, Inference, find_in_images
 from lightning_modules.methods.base import SetErrors
-from lightning_modules.metrics import face_nme
+from lightning_modules.metrics import interocular, landmark_errors
 
 SubsetScores = dict[str, dict[str, float]]
 """By subset, ``nme``, ``fr@8``, ``auc@8`` in % and ``n``."""
@@ -59,8 +58,19 @@ class Protocol:
             raise ValueError(f"box: found {found}, expected box=annotated: only the annotated box is made loose.")
 
     def __str__(self) -> str:
-        """In words, e.g. ``annotated box 1.3× too large and shifted by 0.1, cropped again twice``."""
+        """In words, e.g. ``annotated box 1.3× too large and shifted by 0.1, one crop, mirror averaged``."""
+        return self.in_words()
+
+    def in_words(self, without_box: int = 0, faces: int = 0) -> str:
+        """The same, and for how many of the faces that it was used on the whole image took the given box's place.
+
+        Args:
+            without_box: number of faces without a given box.
+            faces: number of all.
+        """
         box = "whole image" if self.box == "whole" else f"{self.box} box"
+        if self.box == "given" and without_box:
+            box += f" (the whole image for {without_box} of {faces} faces)"
         loose = [f"{self.loosen:g}× too large"] if self.loosen != 1 else []
         loose += [f"shifted by {self.shift:g}"] if self.shift else []
         return f"{' '.join([box, ' and '.join(loose)]).strip()}, {self.inference}"
@@ -75,6 +85,14 @@ class Protocol:
         angle = np.random.default_rng([self.seed, index]).uniform(0, 2 * math.pi)
         reach = self.shift * self.loosen * square.side / CROP_FACTOR
         return Square(square.x + reach * math.cos(angle), square.y + reach * math.sin(angle), square.side * self.loosen)
+
+
+AVERAGED: Final = Protocol(inference=Inference(mirror=True, scales=(0.9, 1.0, 1.1)))
+"""The annotated box, and the mean over the crop and its mirror image at 0.9, 1 and 1.1 times the box."""
+LOOSE: Final = Protocol(loosen=1.3, shift=0.1)
+"""A box 1.3 times too large and off centre by a tenth of its side, as a detector's may be."""
+LOOSE_CROPPED_AGAIN: Final = replace(LOOSE, inference=Inference(recrop=3))
+"""That box, cropped again three times at most."""
 
 
 class FaceScore(NamedTuple):
@@ -98,12 +116,15 @@ class Scores:
     """Scores of each subset, mean NME over all faces, and those of each face; in %.
 
     Attributes:
+        errors: each landmark's distance from its label over the inter-ocular distance, shape ``(N, 68)``; in the order
+            of ``per_face``, whose ``nme`` is its mean over the landmarks.
         seconds: the time that cropping and the landmarker took, without decoding the images.
     """
 
     subsets: SubsetScores
     average_nme: float
     per_face: list[FaceScore]
+    errors: Tensor
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -141,6 +162,7 @@ def score(
     landmarker = landmarker.to(device)
     subsets: SubsetScores = {}
     per_face: list[FaceScore] = []
+    of_landmarks: list[Tensor] = [torch.empty(0, 68, dtype=torch.float64)]
     seconds = 0.0
     for test in tests:
         # By this process alone: of a distributed run the others may not be here, or not yet be there.
@@ -153,11 +175,12 @@ def score(
             seconds += time.perf_counter() - start
             truth = torch.from_numpy(np.stack([_labels(face) for face in faces])).to(found.pixels)
             errors.update(found.pixels, truth, torch.arange(first, first + len(faces)))
-            per_face += _face_scores(faces, found, truth)
+            of_landmarks.append(landmark_errors(found.pixels, truth).cpu())
+            per_face += _face_scores(faces, found, truth, of_landmarks[-1])
             first += len(faces)
         subsets |= {name: {k: float(v) for k, v in values.items()} for name, values in errors.compute().items()}
     average = sum(face.nme for face in per_face) / len(per_face) if per_face else float("nan")
-    return Scores(subsets, average, per_face, seconds)
+    return Scores(subsets, average, per_face, torch.cat(of_landmarks), seconds)
 
 
 def _labels(face: Face) -> FloatArray:
@@ -165,13 +188,8 @@ def _labels(face: Face) -> FloatArray:
     return face.landmarks
 
 
-def _face_scores(faces: Sequence[Face], found: FoundInImages, truth: Tensor) -> list[FaceScore]:
+def _face_scores(faces: Sequence[Face], found: FoundInImages, truth: Tensor, errors: Tensor) -> list[FaceScore]:
     # The error's own units: twice the uncertainty is as bad as twice the error.
-    left, right = OUTER_EYE_CORNERS
-    interocular = (truth[:, left] - truth[:, right]).norm(dim=-1)
-    spread = 100 * found.uncertainty.mean(-1) / interocular
-    figures = zip(
-        *(face_nme(found.pixels, truth).tolist(), spread.tolist(), found.crops.tolist()),
-        strict=True,
-    )
+    spread = 100 * found.uncertainty.mean(-1) / interocular(truth)
+    figures = zip(errors.mean(-1).tolist(), spread.tolist(), found.crops.tolist(), strict=True)
     return [FaceScore(face.path, *values) for face, values in zip(faces, figures, strict=True)]

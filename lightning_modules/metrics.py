@@ -26,10 +26,24 @@ def face_nme(predicted: Tensor, target: Tensor) -> Tensor:
     Returns:
         Shape ``(B,)``: mean point-to-point distance over the target's inter-ocular distance, times 100.
     """
-    left, right = OUTER_EYE_CORNERS
-    interocular = (target[:, left] - target[:, right]).norm(dim=-1)
-    errors: Tensor = 100 * (predicted - target).norm(dim=-1).mean(-1) / interocular
+    return landmark_errors(predicted, target).mean(-1)
+
+
+def landmark_errors(predicted: Tensor, target: Tensor) -> Tensor:
+    """Each landmark's distance from its label over the labels' inter-ocular distance, in %; shapes as in the NME's.
+
+    Returns:
+        Shape ``(B, 68)``.
+    """
+    errors: Tensor = 100 * (predicted - target).norm(dim=-1) / interocular(target)[:, None]
     return errors
+
+
+def interocular(landmarks: Tensor) -> Tensor:
+    """Distance between the outer eye corners, shape ``(B,)``, of landmarks ``(B, 68, 2)``."""
+    left, right = OUTER_EYE_CORNERS
+    distance: Tensor = (landmarks[:, left] - landmarks[:, right]).norm(dim=-1)
+    return distance
 
 
 class LandmarkErrors(Metric):

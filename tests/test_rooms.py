@@ -26,6 +26,7 @@ FLOORS = {
             "catalogue",
             "compose",
             "checkpoints",
+            "published_sets",
             "scoring",
             "card",
             "artifacts",

@@ -39,7 +39,9 @@ class Pretraining:
 
 
 @dataclass
-class _Start(Recipe):
+class Start(Recipe):
+    """A landmarker trained on the source, as a file that is made once, see :func:`pretrained_start`."""
+
     what, place, file = "pretrained start", "pretrained", "landmarker.ckpt"
 
     method: FaceMethod
@@ -67,18 +69,23 @@ class _Start(Recipe):
 
     def make(self, folder: Path, context: RunContext) -> None:
         """Train the method's landmarker on the source."""
-        how, method = self.how, self.method
+        how, supervised = self.how, self.learning()
         trainer = context.trainer(folder, max_epochs=how.max_epochs, gradient_clip_val=how.gradient_clip_norm)
-        supervised = Supervised(
-            method.landmarker, how.learning_rate, weight_decay=how.weight_decay, milestones=how.milestones
-        )
-        supervised.landmarker_spec = method.landmarker_spec
-        supervised.phase_name = "pretraining"
         context.seed_generators()
         data = copy.copy(self.data)
         data.batch_size = how.batch_size or data.batch_size
         context.fit(trainer, supervised, data)
         trainer.save_checkpoint(folder / self.file, weights_only=True)
+
+    def learning(self) -> Supervised:
+        """How the method's landmarker learns from the source."""
+        how, method = self.how, self.method
+        supervised = Supervised(
+            method.landmarker, how.learning_rate, weight_decay=how.weight_decay, milestones=how.milestones
+        )
+        supervised.landmarker_spec = method.landmarker_spec
+        supervised.phase_name = "pretraining"
+        return supervised
 
 
 def pretrained_start(
@@ -107,7 +114,7 @@ def pretrained_start(
     """
     if not method.needs_pretraining:
         return None
-    path = Path(how.checkpoint) if how.checkpoint else provide(_Start(method, data, how, landmarker_config), context)
+    path = Path(how.checkpoint) if how.checkpoint else provide(Start(method, data, how, landmarker_config), context)
     tell_origin(load_start(method.landmarker, landmarker_config, path), path)
     # What follows must not depend on whether the start was made just now or found.
     context.seed_generators()

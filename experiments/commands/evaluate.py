@@ -7,26 +7,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import torch
 
 from callbacks.nme_table import ProtocolScores, print_protocols, print_scores
 from datamodules.datasets import FolderDataModule
 from datamodules.faces import DataError, FaceSet
+from datamodules.files import FileFaces
 from datamodules.loading import TestSet
 from datamodules.transforms import StartBox
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
 from experiments.errors import UsageError
 from experiments.run_folder import output_file
-from experiments.scoring import Protocol, Scores, score
+from experiments.scoring import LOOSE, Protocol, Scores, score
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import Inference
 
 log = logging.getLogger(__name__)
-
-LOOSE: Final = (1.3, 0.1)
-"""How many times too large and how far shifted the loose box of ``--protocols`` is, where the options do not say."""
 
 
 def evaluate(
@@ -76,9 +74,9 @@ def evaluate(
     landmarker = load_landmarker(ckpt)
     faces = _faces(test, on_error, protocol)
     scores = _score(landmarker, faces, protocol)
-    said = {"protocol": str(protocol), "options": asdict(protocol)}
+    said = _said(protocol, faces)
     found: dict[str, Any] = {"checkpoint": ckpt, "folder": test, **said, **scores.as_dict()}
-    print_scores(scores.subsets, scores.average_nme, f"{ckpt} on {test}: {protocol}")
+    print_scores(scores.subsets, scores.average_nme, f"{ckpt} on {test}: {said['protocol']}")
     if protocols:
         found["protocols"] = _compare(landmarker, faces, protocol)
     path.write_text(json.dumps(found, indent=2) + "\n")
@@ -104,22 +102,34 @@ def _protocol(
         raise UsageError(f"--{error}") from error
 
 
-def _faces(folder: str, on_error: Literal["raise", "skip"], protocol: Protocol) -> FaceSet:
+def _faces(folder: str, on_error: Literal["raise", "skip"], protocol: Protocol) -> FileFaces:
     faces = FolderDataModule(folder, name="own", on_error=on_error).test_faces()
     if len(faces) == 0:
         raise DataError(
             f"{folder}: no labelled test face. Expected NAME.pts beside NAME.jpg, or landmarks/NAME.jpg.npy "
             "(68×2, zero-based pixels)."
         )
-    lacking = sum(entry.box is None for entry in faces.entries)
-    if protocol.box == "given" and lacking == len(faces):
+    lacking = _without_box(protocol, faces)
+    if lacking == len(faces):
         raise DataError(
             f"{folder}: found no box for any of {len(faces)} faces, and --box=given; expected boxes.csv with the "
             "header name,x0,y0,x1,y1. Add it, or give --box=whole."
         )
-    if protocol.box == "given" and lacking:
+    if lacking:
         log.warning("%s: %d of %d faces have no box: the whole image is taken", folder, lacking, len(faces))
     return faces
+
+
+def _without_box(protocol: Protocol, faces: FileFaces) -> int:
+    """For how many faces the whole image takes the given box's place."""
+    return sum(entry.box is None for entry in faces.entries) if protocol.box == "given" else 0
+
+
+def _said(protocol: Protocol, faces: FileFaces) -> dict[str, Any]:
+    """What ``metrics.json`` says about the protocol: in words, its options, and how many faces have no given box."""
+    lacking = _without_box(protocol, faces)
+    words = protocol.in_words(lacking, len(faces))
+    return {"protocol": words, "options": asdict(protocol), **({"without_box": lacking} if lacking else {})}
 
 
 def _score(landmarker: Landmarker, faces: FaceSet, protocol: Protocol) -> Scores:
@@ -128,11 +138,14 @@ def _score(landmarker: Landmarker, faces: FaceSet, protocol: Protocol) -> Scores
 
 
 def _compare(landmarker: Landmarker, faces: FaceSet, protocol: Protocol) -> list[dict[str, Any]]:
-    """Score and print the annotated box, and a loose one cropped again 0 to 3 times; all else as in ``protocol``."""
+    """Score and print the annotated box, and a loose one cropped again 0 to 3 times; all else as in ``protocol``.
+
+    The loose box is as loose as ``protocol`` says; :data:`LOOSE` where that has the annotated box as it is.
+    """
     once = replace(protocol.inference, recrop=0)
     tight = replace(protocol, box="annotated", loosen=1.0, shift=0.0, inference=once)
     given = (protocol.loosen, protocol.shift)
-    loosen, shift = LOOSE if given == (1.0, 0.0) else given
+    loosen, shift = (LOOSE.loosen, LOOSE.shift) if given == (1.0, 0.0) else given
     loose = [replace(tight, loosen=loosen, shift=shift, inference=replace(once, recrop=recrop)) for recrop in range(4)]
     results = [(row, _score(landmarker, faces, row)) for row in (tight, *loose)]
     first = results[0][1].average_nme

@@ -100,12 +100,7 @@ def figure(
     field = spline.grid(size, coarse)
     origins = ["predictions" if w else "labels" for w in wanted]
     draw_figure(pair.images, pair.landmarks, origins, field, GRADIENTS[gradient]()).savefig(file)
-    missed = float(landmark_warping_error(spline, predicted, labels))
-    print(f"folded: {100 * float(folding(field)):.3f} % of the crop")
-    print(
-        f"landmark-warping error: {missed:.3g} in squared crop coordinates, "
-        f"{math.sqrt(missed) * size:.3g} px (root mean square) of {size}"
-    )
+    _print_measures(field, float(landmark_warping_error(spline, predicted, labels)))
     log.info("wrote %s", file)
     return file
 
@@ -123,19 +118,9 @@ def draw_figure(
         gradient: operator of the gradient images.
     """
     (photo, stylised), (labels, predicted) = images, landmarks
-    size, name = field.shape[1], type(gradient).__name__
+    size = field.shape[1]
     warped = warp_image(images[:1], field)[0]
-    titles = [
-        f"photo, {origins[0]}",
-        f"stylised face, {origins[1]}",
-        "photo warped onto it",
-        "photo's landmarks to face's",
-        f"{name}, stylised face",
-        f"{name}, warped photo",
-        "face's grid; folds red",
-        "displacement; folds black",
-    ]
-    titles = [f"({letter}) {title}" for letter, title in zip("abcdefgh", titles, strict=True)]
+    titles = _titles(origins, type(gradient).__name__)
     # 1.75 inches a panel make the page as wide as a page of print.
     figure, (above, below) = page(2, 4, titles, side=1.75, dpi=300)
     for panel, image in zip(above, (photo, stylised, warped, warped), strict=True):
@@ -151,6 +136,30 @@ def draw_figure(
     # Not red, which is one of the wheel's colours.
     shade_folds(below[3], field[0], "black")
     return figure
+
+
+def _titles(origins: Sequence[str], gradient: str) -> list[str]:
+    titles = (
+        f"photo, {origins[0]}",
+        f"stylised face, {origins[1]}",
+        "photo warped onto it",
+        "photo's landmarks to face's",
+        f"{gradient}, stylised face",
+        f"{gradient}, warped photo",
+        "face's grid; folds red",
+        "displacement; folds black",
+    )
+    return [f"({letter}) {title}" for letter, title in zip("abcdefgh", titles, strict=True)]
+
+
+def _print_measures(field: Tensor, missed: float) -> None:
+    """Print how much of the field folds over, and by how much it misses the landmarks."""
+    size = field.shape[1]
+    print(f"folded: {100 * float(folding(field)):.3f} % of the crop")
+    print(
+        f"landmark-warping error: {missed:.3g} in squared crop coordinates, "
+        f"{math.sqrt(missed) * size:.3g} px (root mean square) of {size}"
+    )
 
 
 def _check(order: int, smoothing: float, coarse: int | None, gradient: str, size: int) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from experiments.catalogue import file_of, names
 from experiments.checkpoints import load_landmarker, read_landmarker
 from experiments.errors import UsageError
-from experiments.peers.comparison import SUBSETS, Result, columns, compare, comparison_table, write_results
+from experiments.peers.comparison import Result, compare, comparison_table, write_results
+from experiments.published_sets import SUBSETS, columns
 from experiments.run_folder import output_file
 from lightning_modules.weights import WeightsError
 

@@ -1,37 +1,17 @@
 """Landmarkers side by side under one protocol: the annotated box, one crop, and averaged over crops."""
 
 import csv
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, W300DataModule
-from datamodules.faces import FaceSet
-from datamodules.loading import TestSet
-from experiments.errors import UsageError, nearest
 from experiments.grids.tables import Table
 from experiments.intervals import bootstrap_interval
-from experiments.scoring import Protocol, score
+from experiments.published_sets import Column
+from experiments.scoring import AVERAGED, Protocol, score
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.landmarkers.inference import Inference
-
-SUBSETS = ("300w_common", "cariface", "artiface")
-"""What landmarkers are compared on: 300W's common test faces, the caricatures to test on, all of ArtiFace."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """Faces to compare on: a test set, of which those count that are in the subset."""
-
-    subset: str
-    test: TestSet
-
-    @property
-    def count(self) -> int:
-        """How many faces count."""
-        return sum(self.subset in names for names in self.test.subsets)
 
 
 @dataclass(frozen=True)
@@ -64,31 +44,12 @@ class Result:
         return f"{self.nme:.2f} ({low:.2f}–{high:.2f})"
 
 
-def columns(root: str, subsets: Sequence[str]) -> list[Column]:
-    """The test faces of a folder with the published data sets, of whatever numbers.
-
-    Args:
-        root: the folder, ``DATA``.
-        subsets: some of :data:`SUBSETS`.
-
-    Raises:
-        UsageError: an unknown subset.
-        DataError: a data set is missing or malformed, or 300W has no common test faces.
-    """
-    known: dict[str, Callable[[], FaceSet]] = {
-        "300w_common": W300DataModule(f"{root}/300W", strict_counts=False).common_faces,
-        "cariface": CariFaceDataModule(f"{root}/CariFace_dataset", strict_counts=False).test_faces,
-        "artiface": ArtiFaceDataModule(f"{root}/AF_dataset", strict_counts=False, test="all").test_faces,
-    }
-    if unknown := [name for name in subsets if name not in known]:
-        raise UsageError(f"--subsets: found {unknown[0]!r}. {nearest(unknown[0], known)}")
-    faces = {name: known[name]() for name in subsets}
-    return [Column(name, TestSet(found, found.subsets())) for name, found in faces.items()]
-
-
 def compare(name: str, landmarker: Landmarker, on: Sequence[Column], scales: Sequence[float]) -> list[Result]:
     """A landmarker's results on each subset: on one crop, and as the mean over mirror image and ``scales``."""
-    protocols = {False: Protocol(), True: Protocol(inference=Inference(mirror=True, scales=tuple(scales)))}
+    protocols = {
+        False: Protocol(),
+        True: replace(AVERAGED, inference=replace(AVERAGED.inference, scales=tuple(scales))),
+    }
     return [
         Result(name, column.subset, averaged, _faces(landmarker, column, protocol))
         for column in on
@@ -97,10 +58,7 @@ def compare(name: str, landmarker: Landmarker, on: Sequence[Column], scales: Seq
 
 
 def _faces(landmarker: Landmarker, column: Column, protocol: Protocol) -> list[tuple[str, float]]:
-    each = score(landmarker, [column.test], protocol=protocol).per_face
-    return [
-        (path, nme) for (path, nme, *_), names in zip(each, column.test.subsets, strict=True) if column.subset in names
-    ]
+    return [(face.path, face.nme) for face in score(landmarker, [column.test], protocol=protocol).per_face]
 
 
 def comparison_table(names: Sequence[str], on: Sequence[Column], results: Sequence[Result], title: str) -> Table:

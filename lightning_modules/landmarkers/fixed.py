@@ -127,8 +127,9 @@ class FixedLandmarker(Landmarker):
         image_size: side of the crops it is given, in pixels. Its input is a bicubic resampling of them: at 224 that
             changed the NME of networks of 112 pixels by at most 0.01 on 300W.
         passes: how many times each face is run; between two, :meth:`reframed` may turn or stretch the frame.
-        crop_factor: of the crops it is given. Evaluation gives what is asked for here; as a teacher, where crops come
-            from a training loader, it must be 1.2.
+        crop_factor: of the crops it is given: what ``inference.find_in_images`` gives it, in ``evaluate`` and as a
+            teacher of pseudo landmarks. Crops that a loader has cut, as in a method's own validation, have 1.2: what a
+            method trains is never one of these.
 
     Raises:
         WeightsNotFoundError: there is no such file.

@@ -29,6 +29,8 @@ _TIMES = ("", "once", "twice", "three times", "four times", "five times")
 class Inference:
     """How landmarks are found in an image, given a square around the face.
 
+    Where faces are cropped again, the estimates in all crops within 5 % of the last one are averaged.
+
     Args:
         recrop: how often at most the face is cropped again, to the landmarks found: it corrects loose boxes.
         mirror: average the estimates on each crop and on its mirror image.
@@ -54,9 +56,10 @@ class Inference:
             raise ValueError(f"tolerance: found {self.tolerance:g}, expected a share of the side, from 0 to below 1.")
 
     def __str__(self) -> str:
-        """In words, e.g. ``cropped again twice, mirror averaged``."""
+        """In words, e.g. ``cropped again twice (crops within 5 % of the last averaged), mirror averaged``."""
         again = _TIMES[self.recrop] if self.recrop < len(_TIMES) else f"{self.recrop} times"
-        words = [f"cropped again {again}" if self.recrop else "one crop"]
+        near = f"crops within {100 * _NEAR:g} % of the last averaged"
+        words = [f"cropped again {again} ({near})" if self.recrop else "one crop"]
         words += ["mirror averaged"] if self.mirror else []
         scales = ", ".join(f"{scale:g}" for scale in self.scales)
         words += [] if self.scales == (1.0,) else [f"scales {scales} averaged" if "," in scales else f"scale {scales}"]
@@ -126,16 +129,18 @@ def find_in_images(
     )
 
 
-def find_landmarks(landmarker: Landmarker, images: Tensor, matrices: Tensor, mirror_average: bool = False) -> Found:
-    """Landmarks of faces in their original images, from crops that are already cut.
+def find_landmarks(landmarker: Landmarker, images: Tensor, matrices: Tensor) -> Found:
+    """Landmarks of faces in their original images, from crops that are already cut, as a method validates itself.
+
+    Those have the project's crop factor, 1.2. A landmarker of another (some of ``FixedLandmarker``, which are never
+    trained) goes through :func:`find_in_images`, which crops as it wants.
 
     Args:
         landmarker: the network; it is in evaluation mode meanwhile, and no gradient is kept.
         images: square crops, RGB in [0, 1], shape ``(B, 3, S, S)``.
         matrices: from the original images' pixels to the crops', shape ``(B, 2, 3)``.
-        mirror_average: average the estimates on each crop and on its mirror image.
     """
-    return _averaged(*_in_pixels(landmarker, images, matrices, mirror_average))
+    return _averaged(*_in_pixels(landmarker, images, matrices, mirror=False))
 
 
 def estimate(landmarker: Landmarker, images: Tensor, mirror_average: bool = True) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from lightning_modules.augment.selection import require_share
 from lightning_modules.augment.stylization import Stylization
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods.adaptation import Adaptation
-from lightning_modules.methods.pseudo import PseudoLandmarkStore
+from lightning_modules.methods.pseudo import PseudoLandmarkStore, Teachers
 from lightning_modules.warping.objective import WarperObjective, WarpTerms
 
 Phase = Literal["warper", "proximal", "joint"]
@@ -50,11 +50,14 @@ class FaceWarping(Adaptation):
             only (the paper).
         exaggerated_share: probability that a photo of a proximal batch is warped so.
         mirror_average: take pseudo landmarks from the crop and its mirror image.
-        keep: share of target faces whose pseudo landmarks are trained on, by agreement under mirroring.
+        keep: share of target faces whose pseudo landmarks are trained on, by agreement under mirroring (or of the
+            landmarkers, with ``teachers``).
         freeze_batch_norm: keep batch-norm statistics fixed in warper steps.
         gradient_clip_norm: largest norm of the landmarker's gradient; None for no limit.
         return_to_start: see :class:`Adaptation`.
         pseudo_recrop: how often at most a target face is cropped again while its pseudo landmarks are found.
+        teachers: further landmarkers that find pseudo landmarks, with this one or instead of it. A face then counts the
+            less the more they disagree on it, see :class:`Teachers`.
         target_boxes: crop the target faces of proximal and joint epochs to the box of their pseudo landmarks, in the
             same way as photos to that of their labels.
         mixed: draw proximal batches from photos and target faces as one shuffled set; the loss is then the mean over
@@ -95,6 +98,7 @@ class FaceWarping(Adaptation):
         mixed: bool = False,
         warper_plain: bool = False,
         warper_frontal: bool = False,
+        teachers: Teachers | None = None,
     ) -> None:
         super().__init__(landmarker, proximal_learning_rate, schedule, gradient_clip_norm, return_to_start)
         if warper_epochs < 0 or proximal_epochs < 0 or warper_epochs + proximal_epochs == 0:
@@ -111,7 +115,7 @@ class FaceWarping(Adaptation):
         share = require_share("exaggerated_share", exaggerated_share)
         self.stylization = Stylization(exaggeration, look=None, share=share) if exaggeration else None
         self.freeze_batch_norm = freeze_batch_norm
-        self.pseudo = PseudoLandmarkStore(mirror_average, keep, pseudo_recrop)
+        self.pseudo = PseudoLandmarkStore(mirror_average, keep, pseudo_recrop, teachers=teachers)
         self.target_boxes, self.mixed = target_boxes, mixed
         self.warper_plain, self.warper_frontal = warper_plain, warper_frontal
 

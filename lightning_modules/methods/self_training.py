@@ -14,6 +14,7 @@ from lightning_modules.augment.stylization import Stylization
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import estimate
 from lightning_modules.methods.adaptation import weights_of
+from lightning_modules.methods.pseudo.teachers import TOLERANCE, trust
 from lightning_modules.methods.stylize import Stylize
 
 
@@ -49,7 +50,7 @@ class SelfTraining(Stylize):
         ema_decay: float = 0.999,
         consistency_weight: float = 1.0,
         ramp_up: float = 0.25,
-        tolerance: float = 0.06,
+        tolerance: float = TOLERANCE,
         confidence: Literal["soft", "threshold"] = "soft",
         tested: Literal["teacher", "student"] = "teacher",
         view: StrongView | None = None,
@@ -104,7 +105,7 @@ class SelfTraining(Stylize):
         """How much each face counts, in [0, 1], given the disagreement of crop and mirror image; shapes ``(B,)``."""
         if self.confidence == "threshold":
             return (disagreement <= self.tolerance).to(disagreement.dtype)
-        return (-0.5 * (disagreement / self.tolerance).square()).exp()
+        return trust(disagreement, self.tolerance)
 
     @torch.no_grad()
     def follow(self, step: int) -> None:

@@ -47,7 +47,7 @@ def test_the_figures_are_those_of_evaluate_and_a_loose_box_is_worse_for_one_that
     tmp_path: Path,
 ) -> None:
     faces = FolderDataModule(str(write_folder(tmp_path / "faces", 5)), name="own").test_faces()
-    found = figure(InTheMiddle(), faces)
+    found = figure(InTheMiddle(), loading.TestSet(faces, faces.subsets()))
     scores = score(InTheMiddle(), [loading.TestSet(faces, faces.subsets())])
     assert found.nme == pytest.approx(scores.subsets["own"]["nme"], abs=1e-4)
     assert found.fr8 == pytest.approx(scores.subsets["own"]["fr@8"], abs=1e-4)
@@ -55,12 +55,14 @@ def test_the_figures_are_those_of_evaluate_and_a_loose_box_is_worse_for_one_that
     assert found.n == 5
     assert found.interval[0] <= found.nme <= found.interval[1]
     assert found.loose_box > found.nme + 5
-    assert figure(InTheMiddle(), faces) == found, "drawn from fixed seeds"
+    assert figure(InTheMiddle(), loading.TestSet(faces, faces.subsets())) == found, "drawn from fixed seeds"
 
 
 def test_figures_are_kept_to_five_decimals(tmp_path: Path) -> None:
     faces = FolderDataModule(str(write_folder(tmp_path / "faces", 2))).test_faces()
-    figures = card.Figures({"two faces": figure(InTheMiddle(), faces)}, drawn_figures(InTheMiddle()))
+    figures = card.Figures(
+        {"two faces": figure(InTheMiddle(), loading.TestSet(faces, faces.subsets()))}, drawn_figures(InTheMiddle())
+    )
     write_figures(figures, tmp_path / "figures.json")
     read = read_figures(tmp_path / "figures.json")
     assert read.sets["two faces"].interval == pytest.approx(figures.sets["two faces"].interval, abs=1e-5)

@@ -123,7 +123,8 @@ def test_what_the_landmarker_finds_is_as_good_as_a_file(
         pixels = to_image_pixels(landmarker(sample.image[None]).landmarks, sample.matrix[None], 64)[0]
     write_npy(unlabelled.with_suffix(".npy"), pixels.numpy())
     for a, b in zip(images(found), images(drawn(photo, unlabelled, tmp_path / "b.png")), strict=True):
-        np.testing.assert_array_equal(a, b)
+        # Labels are files of float32: a colour may round the other way.
+        np.testing.assert_allclose(a, b, rtol=0, atol=1 if a.max() > 1 else 1e-4)
 
 
 def test_predictions_can_take_the_place_of_labels(

@@ -2,19 +2,27 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from datamodules import loading
+from datamodules.datasets import FolderDataModule
 from datamodules.faces import DataError, Face
 from datamodules.transforms import Square, crop_square
-from experiments.scoring import Protocol
-from lightning_modules.landmarkers.inference import Inference
+from experiments.grids.differences import PROTOCOLS
+from experiments.scoring import AVERAGED, LOOSE, LOOSE_CROPPED_AGAIN, Protocol, score
+from lightning_modules.landmarkers import SLPT
+from lightning_modules.landmarkers.inference import Inference, find_in_images
 from tests.experiments.conftest import FinishedRun
 from tests.experiments.helpers import refused, rows, run
 from tests.layouts import face_landmarks, write_folder
+
+NEAR = "(crops within 5 % of the last averaged)"
 
 
 def face(box: tuple[float, float, float, float] | None = None, labelled: bool = True) -> Face:
@@ -57,16 +65,36 @@ class TestFirstCrop:
     ("protocol", "words"),
     [
         (Protocol(), "annotated box, one crop"),
-        (Protocol("whole", inference=Inference(1)), "whole image, cropped again once"),
+        (Protocol("whole", inference=Inference(1)), f"whole image, cropped again once {NEAR}"),
         (Protocol("given", inference=Inference(mirror=True)), "given box, one crop, mirror averaged"),
         (
             Protocol(loosen=1.3, shift=0.1, inference=Inference(2, True)),
-            "annotated box 1.3× too large and shifted by 0.1, cropped again twice, mirror averaged",
+            f"annotated box 1.3× too large and shifted by 0.1, cropped again twice {NEAR}, mirror averaged",
         ),
     ],
 )
 def test_a_protocol_in_words(protocol: Protocol, words: str) -> None:
     assert str(protocol) == words
+
+
+def test_one_loose_box_and_one_average_for_all_that_measure() -> None:
+    """Said once, and looked up by evaluate, the card, the peers and the grids."""
+    assert (LOOSE.box, LOOSE.loosen, LOOSE.shift, LOOSE.inference) == ("annotated", 1.3, 0.1, Inference())
+    assert replace(LOOSE, inference=Inference(recrop=3)) == LOOSE_CROPPED_AGAIN
+    assert Protocol(inference=Inference(mirror=True, scales=(0.9, 1.0, 1.1))) == AVERAGED
+    assert (Protocol(), LOOSE_CROPPED_AGAIN) == PROTOCOLS
+
+
+def test_errors_of_landmarks_are_those_that_the_scores_are_means_of(tmp_path: Path, tiny_landmarker: SLPT) -> None:
+    found = FolderDataModule(str(write_folder(tmp_path / "faces", 3))).test_faces()
+    scores = score(tiny_landmarker, [loading.TestSet(found, found.subsets())], batch_size=2)
+    assert scores.errors.shape == (3, 68)
+    assert scores.errors.mean(1).tolist() == [face.nme for face in scores.per_face]
+    labels = torch.from_numpy(np.stack([found[i].landmarks for i in range(3)])).double()
+    crops = [crop_square(found[i]) for i in range(3)]
+    pixels = find_in_images(tiny_landmarker, [found[i].image for i in range(3)], crops).pixels
+    off = (pixels[2, 40] - labels[2, 40]).norm() / (labels[2, 36] - labels[2, 45]).norm()
+    assert float(scores.errors[2, 40]) == pytest.approx(100 * float(off), rel=1e-4)
 
 
 def arguments(finished: FinishedRun, faces: Path, out: Path, *options: str) -> list[str]:
@@ -92,7 +120,7 @@ def test_scores_say_their_protocol(
     assert "annotatedbox,onecrop" in "".join(capsys.readouterr().out.split())  # wherever lines are wrapped
     loose = ("--loosen=1.3", "--shift=0.1", "--recrop=2", "--mirror", "--scales", "0.9", "1.1", "--tolerance=0")
     found = evaluated(drawn_run, faces, tmp_path / "loose.json", *loose)
-    words = "annotated box 1.3× too large and shifted by 0.1, cropped again twice, mirror averaged"
+    words = f"annotated box 1.3× too large and shifted by 0.1, cropped again twice {NEAR}, mirror averaged"
     assert found["protocol"] == f"{words}, scales 0.9, 1.1 averaged"
     assert found["options"] == {
         **{"box": "annotated", "loosen": 1.3, "shift": 0.1, "seed": 0},
@@ -111,7 +139,7 @@ def test_protocols_side_by_side(
     found = evaluated(drawn_run, faces, tmp_path / "scores.json", "--protocols", "--tolerance=0")
     table = found["protocols"]
     loose = "annotated box 1.3× too large and shifted by 0.1"
-    again = ("one crop", "cropped again once", "cropped again twice", "cropped again three times")
+    again = ("one crop", *(f"cropped again {times} {NEAR}" for times in ("once", "twice", "three times")))
     assert [row["protocol"] for row in table] == ["annotated box, one crop", *(f"{loose}, {times}" for times in again)]
     assert [row["crops_per_face"] for row in table] == [1, 1, 2, 3, 4]
     assert table[0]["average_nme"] == found["average_nme"]
@@ -131,7 +159,9 @@ def test_given_boxes(drawn_run: FinishedRun, faces: Path, tmp_path: Path, capsys
     (faces / "boxes.csv").write_text("name,x0,y0,x1,y1\nface001.jpg,5,5,60,60\n")
     given = evaluated(drawn_run, faces, out, "--box=given")
     assert "2 of 3 faces have no box: the whole image is taken" in capsys.readouterr().err
-    assert given["protocol"] == "given box, one crop"
+    assert given["protocol"] == "given box (the whole image for 2 of 3 faces), one crop"
+    assert given["without_box"] == 2
+    assert "without_box" not in whole
     assert given["average_nme"] != pytest.approx(whole["average_nme"])
 
 

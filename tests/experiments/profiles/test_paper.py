@@ -9,12 +9,14 @@ import torch
 
 from datamodules.transforms import Normal
 from experiments.artifacts import Pretraining
+from experiments.artifacts.pretrained import Start
 from experiments.catalogue import CONFIGS
 from experiments.checkpoints import load_landmarker, shipped_spec
 from experiments.cli import WarpmarkCLI
 from experiments.compose import Choices
 from lightning_modules.landmarkers import SLPT
-from lightning_modules.methods import FaceWarping, Supervised
+from lightning_modules.landmarkers.inference import Inference
+from lightning_modules.methods import FaceWarping
 from lightning_modules.warping import GradientMSE, InOrder
 from tests.experiments.helpers import RESUMING, TINY, differences, learned, metrics, run, write_config
 from tests.experiments.killing import run_and_kill
@@ -47,10 +49,10 @@ class TestTheStart:
         assert (how.max_epochs, how.learning_rate, list(how.milestones)) == (120, 1e-3, [80, 100])
         assert (how.weight_decay, how.gradient_clip_norm, how.batch_size) == (0.0, None, None)
 
-    def test_the_learning_rate_that_follows(self, method: FaceWarping) -> None:
-        """Read off an optimizer, epoch by epoch."""
-        supervised = Supervised(method.landmarker, 1e-3, milestones=[80, 100])
-        made = supervised.configure_optimizers()
+    def test_the_learning_rate_that_follows(self, paper: WarpmarkCLI) -> None:
+        """Read off the optimizer of the pretraining that the composed options make, epoch by epoch."""
+        start = Start(paper.method, paper.data, paper.options.pretraining, paper.landmarker_config)
+        made = start.learning().configure_optimizers()
         optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
         assert made["lr_scheduler"]["interval"] == "epoch"
         rates = []
@@ -141,7 +143,7 @@ class TestThePhases:
         assert method.mixed
         assert method.target_boxes
         assert method.stylization is None
-        assert (method.pseudo_weight, method.pseudo.keep, method.pseudo.mirror_average) == (1.0, 1.0, False)
+        assert (method.pseudo_weight, method.pseudo.keep, method.pseudo.how) == (1.0, 1.0, Inference())
 
 
 def test_the_literal_equations_can_be_laid_over_it(method: FaceWarping) -> None:

@@ -42,22 +42,27 @@ class Reading(Landmarker):
     Args:
         pull: how far it is drawn towards where the face would be if the crop were tight: the error of a landmarker that
             knows where faces usually are. Each crop to what it found leaves that share of the last crop's error.
-        uncertainty: its own, in crop coordinates.
+        uncertainty: its own, in crop coordinates: one for all landmarks, or of each, shape ``(68,)``; in a mirrored
+            crop it is that of the landmark on the other side.
     """
 
     image_size = SIZE
 
-    def __init__(self, pull: float = 0.0, uncertainty: float | None = None) -> None:
+    def __init__(self, pull: float = 0.0, uncertainty: float | Tensor | None = None) -> None:
         super().__init__()
         self.pull, self.uncertainty, self.seen = pull, uncertainty, 0
 
     def forward(self, images: Tensor) -> LandmarkerOutput:
         self.seen += len(images)
-        found = torch.stack([self.face(image.double() * 255) for image in images])
-        spread = None if self.uncertainty is None else torch.full((len(images), 68), self.uncertainty)
-        return LandmarkerOutput(found[:, None].float(), uncertainty=spread)
+        seen = [self.face(image.double() * 255) for image in images]
+        spread = None
+        if self.uncertainty is not None:
+            own = torch.as_tensor(self.uncertainty).expand(68)
+            spread = torch.stack([own[list(FLIP_PERMUTATION)] if mirrored else own for _, mirrored in seen])
+        return LandmarkerOutput(torch.stack([found for found, _ in seen])[:, None].float(), uncertainty=spread)
 
-    def face(self, image: Tensor) -> Tensor:
+    def face(self, image: Tensor) -> tuple[Tensor, bool]:
+        """The face in a crop, and whether that is mirrored."""
         rows, columns = torch.nonzero(image[2] > 254.5, as_tuple=True)
         inside = torch.stack([columns, rows, torch.ones_like(rows)], 1).double()
         # The affine map from crop to image pixels, by least squares.
@@ -68,7 +73,7 @@ class Reading(Landmarker):
         usual = SHAPE
         if mirrored:
             seen, usual = seen[list(FLIP_PERMUTATION)], mirror_landmarks(SHAPE, SIZE)
-        return (1 - self.pull) * seen + self.pull * usual
+        return (1 - self.pull) * seen + self.pull * usual, mirrored
 
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
         raise NotImplementedError
@@ -122,14 +127,17 @@ class TestCrops:
         crop, disagreement = estimate(Biased().train(), images, mirror_average)
         torch.testing.assert_close(crop, expected)
         torch.testing.assert_close(disagreement, apart.expand(2))
-        found = find_landmarks(Biased().train(), images, MATRICES, mirror_average)
-        torch.testing.assert_close(found.pixels, to_image_pixels(expected, MATRICES, SIZE), atol=1e-4, rtol=0)
+        white = (255 * images[0].permute(1, 2, 0)).numpy().astype(np.uint8)
+        square = Square(SIZE / 2, SIZE / 2, SIZE)  # the image itself
+        found = find_in_images(Biased().train(), [white] * 2, [square] * 2, Inference(mirror=mirror_average))
+        torch.testing.assert_close(found.pixels, SIZE * expected.double(), atol=1e-4, rtol=0)
+        torch.testing.assert_close(found.disagreement, apart.expand(2))
 
     def test_uncertainty_is_the_spread_of_the_estimates_in_image_pixels(self) -> None:
-        images = torch.zeros(2, 3, SIZE, SIZE)
-        images[..., :32] = 1
-        double = torch.tensor([[0.5, 0.0, 3.0], [0.0, 0.5, 1.0]]).expand(2, 2, 3)
-        found = find_landmarks(Biased(), images, double, mirror_average=True)
+        image = np.zeros((2 * SIZE, 2 * SIZE, 3), np.uint8)
+        image[:, :SIZE] = 255
+        squares = [Square(SIZE + 3.0, SIZE + 1.0, 2 * SIZE), Square(SIZE, SIZE, 2 * SIZE)]
+        found = find_in_images(Biased(), [image] * 2, squares, Inference(mirror=True))
         # Two image pixels to either side: a variance of 8 along x and of 0 along y.
         torch.testing.assert_close(found.uncertainty, torch.full((2, 68), 2.0).double(), atol=1e-4, rtol=0)
 
@@ -161,6 +169,12 @@ class TestAverages:
         both = find_in_images(landmarker, [ramp()], [Square(64, 64, SIZE)], Inference(scales=(2.0, 1.0)))
         expected = 0.01 * SIZE * (2.5**0.5)
         torch.testing.assert_close(both.uncertainty, torch.full((1, 68), expected).double(), atol=1e-4, rtol=0)
+
+    def test_a_mirror_images_own_uncertainty_is_that_of_the_landmark_on_the_other_side(self) -> None:
+        """Each landmark of the image has one of its own; in the mirror image, the landmark that takes its place."""
+        own = torch.linspace(0.01, 0.02, 68)
+        found = find_in_images(Reading(uncertainty=own), [ramp()], [Square(64, 64, SIZE)], Inference(mirror=True))
+        torch.testing.assert_close(found.uncertainty[0], (SIZE * own).double(), atol=1e-3, rtol=0)
 
     def test_are_taken_where_estimates_differ_by_scale(self) -> None:
         landmarker, image, square = Reading(pull=0.5), [ramp()], [Square(64, 64, SIZE)]
@@ -281,8 +295,9 @@ def test_a_point_that_flies_off_hardly_moves_the_square(index: int) -> None:
 class TestChoices:
     def test_are_said_in_words(self) -> None:
         assert str(Inference()) == "one crop"
-        assert str(Inference(2, True)) == "cropped again twice, mirror averaged"
-        assert str(Inference(7, scales=(0.9, 1.1))) == "cropped again 7 times, scales 0.9, 1.1 averaged"
+        near = "(crops within 5 % of the last averaged)"
+        assert str(Inference(2, True)) == f"cropped again twice {near}, mirror averaged"
+        assert str(Inference(7, scales=(0.9, 1.1))) == f"cropped again 7 times {near}, scales 0.9, 1.1 averaged"
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -28,7 +28,7 @@ def numbered(count: int = COUNT) -> list[list[tuple[int, Face]]]:
 
 
 def found(landmarker: Landmarker, keep: float = 1.0, mirror_average: bool = True) -> PseudoLandmarks:
-    return find_pseudo_landmarks(landmarker, numbered(), COUNT, CPU, how=Inference(mirror=mirror_average), keep=keep)
+    return find_pseudo_landmarks([landmarker], numbered(), COUNT, CPU, how=Inference(mirror=mirror_average), keep=keep)
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
@@ -120,7 +120,7 @@ class TestFreezing:
         hidden = list(enumerate(UnlabelledFaces(faces(COUNT))))
         landmarker = FollowsLight()
         found_once, found_again = (
-            find_pseudo_landmarks(landmarker, [hidden], COUNT, CPU, how=how).landmarks for how in (once, again)
+            find_pseudo_landmarks([landmarker], [hidden], COUNT, CPU, how=how).landmarks for how in (once, again)
         )
         extent = [(found.amax(1) - found.amin(1)).amax(-1) for found in (found_once, found_again)]
         # Its face fills a fixed share of whatever it sees, so that every crop is smaller than the one before.
@@ -128,4 +128,4 @@ class TestFreezing:
 
     def test_a_face_without_an_estimate_is_an_error(self) -> None:
         with pytest.raises(ValueError, match=r"1 of 8 target faces"):
-            find_pseudo_landmarks(FollowsLight(), numbered(), COUNT + 1, CPU)
+            find_pseudo_landmarks([FollowsLight()], numbered(), COUNT + 1, CPU)
