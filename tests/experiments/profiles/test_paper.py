@@ -16,7 +16,7 @@ from experiments.cli import WarpmarkCLI
 from experiments.compose import Choices
 from lightning_modules.landmarkers import SLPT
 from lightning_modules.landmarkers.inference import Inference
-from lightning_modules.methods import FaceWarping
+from lightning_modules.methods import FaceWarping, Supervised
 from lightning_modules.warping import GradientMSE, InOrder
 from tests.experiments.helpers import RESUMING, TINY, differences, learned, metrics, run, write_config
 from tests.experiments.killing import run_and_kill
