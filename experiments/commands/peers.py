@@ -9,6 +9,7 @@ from experiments.errors import UsageError
 from experiments.peers.comparison import Result, compare, comparison_table, write_results
 from experiments.published_sets import SUBSETS, columns
 from experiments.run_folder import output_file
+from experiments.scoring import AVERAGED
 from lightning_modules.weights import WeightsError
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ def peers(
     only: tuple[str, ...] = (),
     beside: tuple[str, ...] = (),
     subsets: tuple[str, ...] = SUBSETS,
-    scales: tuple[float, ...] = (0.9, 1.0, 1.1),
+    scales: tuple[float, ...] = AVERAGED.inference.scales,
     out: str = "runs/peers",
 ) -> Path:
     """Score published landmarkers (configs/peers), and checkpoints beside them, on the published test sets.
