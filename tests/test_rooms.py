@@ -18,6 +18,7 @@ FLOORS = {
         *("translation", "methods"),
     ),
     "callbacks": (),
+    "prediction": ("faces", "images", "detection", "predictor", "smoothing", "tracking", "video", "outputs", "demo"),
     "experiments": (
         *(
             "errors",
@@ -35,6 +36,7 @@ FLOORS = {
         ),
         *("grids", "peers", "commands", "command_line", "__main__"),
     ),
+    "warpmark": (),
 }
 """Rooms, and the files and folders within them, from the ground up: each may import what stands before it."""
 MOST_FILES = 15

@@ -1,0 +1,1 @@
+"""What one uses a landmarker with: pictures and videos in, faces with their landmarks out."""

@@ -1,0 +1,1 @@
+"""What prediction writes: points, tables, overlays, and a page to look through."""

@@ -1,0 +1,1 @@
+"""Warpmark for those who use it: landmarks on pictures and videos in a few lines of Python."""
