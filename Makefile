@@ -34,7 +34,7 @@ GRID ?= methods
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate figure curves grid import-weights pack card peers test lint bench
+.PHONY: help setup train evaluate predict figure curves grid import-weights pack card peers test lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
@@ -63,6 +63,15 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	fi
 	@touch $@
 
+# Extras that only some commands need.
+$(VENV)/.predict: $(VENV)/.ready
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[predict]"; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[predict]"; \
+	fi
+	@touch $@
+
 setup: $(VENV)/.ready ## a virtual environment in .venv with everything (again: nothing to do)
 
 train: setup ## pretrain, adapt, test: SETTING METHOD LANDMARKER PROFILE SEED, DATA or SOURCE TARGET TEST, RESUME EMA WANDB
@@ -73,6 +82,11 @@ train: setup ## pretrain, adapt, test: SETTING METHOD LANDMARKER PROFILE SEED, D
 evaluate: setup ## score a checkpoint (or the shipped weights) on labelled faces: TEST=folder [CKPT=…] [OUT=metrics.json]
 	@$(if $(TEST),,$(error TEST is not set: make evaluate TEST=folder [CKPT=runs/…/last.ckpt]))
 	@$(RUN) evaluate $(call option,CKPT,ckpt) $(call option,TEST,test) $(call option,OUT,out) $(ARGS)
+
+predict: $(VENV)/.predict ## landmarks on pictures: INPUT=image|folder|video|camera [CKPT=…] [OUT=predictions] [DETECTOR=…] [OVERWRITE=1]
+	@$(if $(value INPUT),,$(error INPUT is not set: make predict INPUT=image, folder, video or camera [OUT=predictions]))
+	@$(RUN) predict $(call option,INPUT,input) $(call option,CKPT,ckpt) $(call option,OUT,out) \
+		$(call option,DETECTOR,detector) $(call flag,OVERWRITE,overwrite) $(ARGS)
 
 figure: setup ## a photo warped onto a stylised face: PHOTO=photo.jpg STYLISED=face.png [CKPT=…] [OUT=figure.png]
 	@$(if $(and $(PHOTO),$(STYLISED)),,$(error PHOTO and STYLISED are not both set: make figure PHOTO=photo.jpg STYLISED=face.png))
