@@ -50,7 +50,7 @@ class Smoother:
         how: the filter's parameters.
     """
 
-    def __init__(self, how: OneEuro = OneEuro()) -> None:  # noqa: B008 - frozen
+    def __init__(self, how: OneEuro = OneEuro()) -> None:
         self._how = how
         self._time = -math.inf
         self._points: Array | None = None

@@ -168,7 +168,7 @@ class Tracker:
     def __init__(
         self,
         finder: Finder,
-        how: Tracking = Tracking(),  # noqa: B008 - frozen
+        how: Tracking = Tracking(),
         follow: Finder | None = None,
     ) -> None:
         self._finder, self._follow, self._how = finder, finder if follow is None else follow, how

@@ -223,7 +223,7 @@ def tracked(predictor: Predictor | Finder, frames: Iterable[Frame], how: Trackin
         yield VideoFrame(frame.index, frame.time, frame.image, tracker(frame.image, frame.time))
 
 
-def in_thread(items: Iterator[_Item], lead: int = _LEAD) -> Generator[_Item]:
+def in_thread(items: Iterator[_Item], lead: int = _LEAD) -> Generator[_Item, None, None]:
     """The same items, taken in a thread before they are asked for; it has ended when this generator is closed.
 
     Args:
@@ -236,9 +236,10 @@ def in_thread(items: Iterator[_Item], lead: int = _LEAD) -> Generator[_Item]:
     def put(item: "_Item | _End") -> None:
         while not stop.is_set():
             try:
-                return coming.put(item, timeout=0.1)
+                coming.put(item, timeout=0.1)
             except Full:
                 continue
+            return
 
     def take() -> None:
         problem: BaseException | None = None

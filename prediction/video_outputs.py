@@ -1,4 +1,4 @@
-"""What is written about a video: itself with the landmarks drawn in, and tables with a row for each face of each frame."""
+"""What is written about a video: itself with the landmarks drawn in, and tables of each frame's faces."""
 
 import csv
 import json
