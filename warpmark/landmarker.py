@@ -19,6 +19,8 @@ from prediction.detection.base import Detector
 from prediction.faces import PredictedFace
 from prediction.images import ahead, as_picture, load_picture
 from prediction.predictor import Predictor
+from prediction.tracking import Tracking
+from prediction.video import VideoFrame, faces_in_video
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8] | Tensor
 """A file; a Pillow image; RGB of shape ``(H, W, 3)`` or grey of shape ``(H, W)``, uint8; or a tensor ``(3, H, W)`` or
@@ -94,6 +96,22 @@ class FaceLandmarker:
             return pixels, self.predictor.find(pixels)
 
         return self.predictor.at(ahead(searched, images))
+
+    def video(self, path: str | Path, tracking: Tracking = Tracking()) -> Iterator[VideoFrame]:  # noqa: B008 - frozen
+        """The frames of a video file, in order, each with ``index``, ``time`` in seconds, ``image`` and ``faces``.
+
+        A face has what a picture's has, and ``track``: the same number in all frames, a person's own while in view.
+        Its landmarks are smoothed over time, unless ``tracking`` is ``Tracking(smoothing=None)``.
+
+        Args:
+            path: the file, e.g. mp4, mov, mkv or webm.
+            tracking: how faces are tracked and smoothed.
+
+        Raises:
+            DataError: the file is no video, or nothing of it can be decoded.
+            WeightsError: PyAV is not installed.
+        """
+        return faces_in_video(self.predictor, path, tracking)
 
 
 def as_rgb(image: Picture) -> ByteArray:
