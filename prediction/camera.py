@@ -118,7 +118,7 @@ class TkWindow:
         """Show a picture; False once the user has pressed q or closed the window."""
         try:
             self._shown = self._photo(Image.fromarray(image), master=self._root)  # kept: Tk does not
-            self._label.configure(image=self._shown)  # type: ignore[arg-type]
+            self._label.configure(image=self._shown)
             self._root.update()
         except self._gone:
             self._open = False
