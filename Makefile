@@ -34,7 +34,7 @@ GRID ?= methods
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate figure curves grid import-weights pack card peers test lint bench
+.PHONY: help setup train evaluate figure curves grid import-weights pack card peers demo test lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
@@ -52,15 +52,23 @@ help: ## this
 		-e 's/@landmarkers/$(call names,configs/landmarkers)/' -e 's/@profiles/$(call names,configs/profiles)/' \
 		-e 's/@grids/$(call names,experiments/grids)/'
 
-# The stamp is newer than what it was made from exactly when the environment is up to date.
-$(VENV)/.ready: pyproject.toml constraints.txt
-	@if command -v uv >/dev/null 2>&1; then \
+# Installs this project with the extras $(1), after making the environment if there is none.
+install = @if command -v uv >/dev/null 2>&1; then \
 		{ [ -x $(BIN)/python ] || uv venv --quiet --python "$(PYTHON)" $(VENV); } && \
-		uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[dev]"; \
+		uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[$(1)]"; \
 	else \
 		{ [ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV); } && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(1)]"; \
 	fi
+
+# The stamp is newer than what it was made from exactly when the environment is up to date.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(call install,dev)
+	@touch $@
+
+# What only some commands need: `command: $(VENV)/.extra-NAME`.
+$(VENV)/.extra-%: $(VENV)/.ready
+	$(call install,$*)
 	@touch $@
 
 setup: $(VENV)/.ready ## a virtual environment in .venv with everything (again: nothing to do)
@@ -104,6 +112,9 @@ peers: setup ## other people's landmarkers side by side: DATA=root [PEERS=folder
 	@$(if $(DATA),,$(error DATA is not set: make peers DATA=folder with 300W/, CariFace_dataset/, AF_dataset/))
 	@$(RUN) peers $(call option,DATA,data) $(call option,PEERS,peers) $(if $(BESIDE),--beside $(BESIDE)) \
 		$(call option,OUT,out) $(ARGS)
+
+demo: setup $(VENV)/.extra-demo ## a page in the browser: landmarks, and a photo warped onto a drawing: [CKPT="…" or two] [ARGS="--port 8000"]
+	@$(RUN) demo $(if $(CKPT),--ckpt $(CKPT)) $(ARGS)
 
 test: setup ## pass the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)

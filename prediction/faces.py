@@ -26,5 +26,3 @@ class PredictedFace:
     def box(self) -> FloatArray:
         """The landmarks' own box, ``x0, y0, x1, y1``, shape ``(4,)``."""
         raise NotImplementedError  # helper B
-
-
