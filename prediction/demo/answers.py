@@ -118,7 +118,7 @@ class Demo:
     def _answer(
         self, name: str, checkpoint: str, image: ByteArray, faces: Sequence[PredictedFace], seconds: float
     ) -> Answer:
-        count = f"{len(faces) or 'no'} face{'' if len(faces) == 1 else 's'}"
+        count = f"{len(faces) or 'no'} face{'s' if len(faces) > 1 else ''}"
         # Each answer has a folder of its own: two visitors may send pictures of one name.
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         points = folder / f"{Path(name).stem}.json"

@@ -1,5 +1,6 @@
 """Pictures as they come from a browser, and the drawn ones that the page offers."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,22 +65,31 @@ def read_upload(path: str | Path, most_megapixels: float) -> ByteArray:
         DataError: it is no picture, damaged, or too large. The message gives the file's name, not its place.
     """
     name = Path(path).name
+    found = _too_many_pixels(path, most_megapixels)
+    if found is not None:
+        raise DataError(
+            f"{name}: found {found}, expected at most {most_megapixels:g} megapixels. Make it smaller, or start the demo "
+            "with a larger --megapixels."
+        )
     try:
-        size = _size(path)
-        if size is not None and size[0] * size[1] > most_megapixels * 1e6:
-            raise DataError(
-                f"{name}: found {size[0]} × {size[1]} pixels, expected at most {most_megapixels:g} megapixels. "
-                "Make it smaller, or start the demo with a larger --megapixels."
-            )
         return read_image(path)
     except DataError as error:
         raise DataError(str(error).replace(str(path), name)) from error
 
 
-def _size(path: str | Path) -> tuple[int, int] | None:
-    """Width and height by the file's header; None where it has none, which decoding it will explain."""
+def _too_many_pixels(path: str | Path, most_megapixels: float) -> str | None:
+    """How many pixels, by the file's header, if they are too many; None also where decoding it will say what is wrong.
+
+    Warnings are a process's own: no two threads may do this at once.
+    """
     try:
-        with Image.open(path) as image:
-            return image.size
+        with warnings.catch_warnings():
+            # We say it ourselves, in the page.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                width, height = image.size
+    except Image.DecompressionBombError:
+        return "far too many pixels"
     except Exception:  # Pillow's decoders raise OSError, SyntaxError, struct.error and others
         return None
+    return f"{width} × {height} pixels" if width * height > most_megapixels * 1e6 else None
