@@ -18,7 +18,18 @@ FLOORS = {
         *("translation", "methods"),
     ),
     "callbacks": (),
-    "prediction": ("faces", "images", "detection", "predictor", "smoothing", "tracking", "video", "outputs", "demo"),
+    "prediction": (
+        "faces",
+        "images",
+        "views",
+        "detection",
+        "predictor",
+        "smoothing",
+        "tracking",
+        "video",
+        "outputs",
+        "demo",
+    ),
     "experiments": (
         *(
             "errors",

