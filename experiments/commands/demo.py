@@ -2,8 +2,10 @@
 
 import logging
 import signal
+import socket
 import threading
 from pathlib import Path
+from typing import Final
 
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
 from experiments.errors import UsageError
@@ -14,7 +16,7 @@ from prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK: Final = ("127.0.0.1", "localhost")
 
 
 def demo(
@@ -43,6 +45,7 @@ def demo(
         WeightsError: gradio or the detector is not installed; the message has the command that installs it.
     """
     _check(ckpt, port, megabytes, megapixels)
+    _require_free(host, port)
     finders = dict(zip(_names(ckpt), _finders(ckpt), strict=True))
     try:
         with serving(finders, Address(host, port, open_browser), Limits(megabytes, megapixels)) as (url, _):
@@ -50,11 +53,6 @@ def demo(
             # So that whoever ends it, uploads are deleted.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             threading.Event().wait()
-    except OSError as error:
-        taken = "from 7860 on none is free" if port is None else "it is taken, or may not be used"
-        raise UsageError(
-            f"no page can be served at {host}, port {port or 7860}: {taken}. Give another --port."
-        ) from error
     except KeyboardInterrupt:
         print("stopped; what was uploaded is deleted.")
 
@@ -73,6 +71,15 @@ def _check(ckpt: list[str], port: int | None, megabytes: float, megapixels: floa
     for name, value in (("megabytes", megabytes), ("megapixels", megapixels)):
         if not 0 < value <= 1000:
             raise UsageError(f"--{name}: found {value:g}, expected a number above 0, up to 1000.")
+
+
+def _require_free(host: str, port: int | None) -> None:
+    """Refuse what cannot be listened on, before anything is loaded."""
+    try:
+        socket.create_server((host, port or 0)).close()
+    except OSError as error:
+        place = host if port is None else f"{host}, port {port}"
+        raise UsageError(f"no page can be served at {place}: {error}. Give another --port or --host.") from error
 
 
 def _names(ckpt: list[str]) -> list[str]:

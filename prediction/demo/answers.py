@@ -14,7 +14,7 @@ import numpy as np
 
 from datamodules.faces import ByteArray, DataError
 from datamodules.formats import write_pts
-from datamodules.ibug68 import PARTS, interocular_distance
+from datamodules.ibug68 import PARTS
 from prediction.demo.drawing import draw_faces, relative_uncertainty
 from prediction.demo.pictures import read_upload
 from prediction.demo.warping import Warped, warp_onto
@@ -182,8 +182,8 @@ def _row(number: int, face: PredictedFace) -> list[str]:
     return [
         str(number),
         "–" if math.isnan(face.score) else f"{face.score:.2f}",
-        f"{float(interocular_distance(face.landmarks)):.0f} px",
-        f"{100 * float(doubts.mean()):.1f} %" if known else "not told",
+        f"{face.interocular:.0f} px",
+        f"{face.doubt:.1f} %" if known else "not told",
         max(parts, key=lambda name: parts[name]).replace("_", " ") if known else "–",
     ]
 

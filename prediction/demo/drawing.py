@@ -26,7 +26,7 @@ _SHIFT: Final = 4
 
 def relative_uncertainty(face: PredictedFace) -> Array:
     """Each landmark's uncertainty over the distance of the outer eye corners, shape ``(68,)``; NaN where unknown."""
-    return np.asarray(face.uncertainty / max(float(interocular_distance(face.landmarks)), 1e-6))
+    return np.asarray(face.uncertainty / max(face.interocular, 1e-3))
 
 
 def colours_of(uncertainty: Array) -> ByteArray:

@@ -68,8 +68,8 @@ def read_upload(path: str | Path, most_megapixels: float) -> ByteArray:
     found = _too_many_pixels(path, most_megapixels)
     if found is not None:
         raise DataError(
-            f"{name}: found {found}, expected at most {most_megapixels:g} megapixels. Make it smaller, or start the demo "
-            "with a larger --megapixels."
+            f"{name}: found {found}, expected at most {most_megapixels:g} megapixels. Make it smaller, or start the "
+            "demo with a larger --megapixels."
         )
     try:
         return read_image(path)

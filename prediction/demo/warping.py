@@ -71,8 +71,7 @@ def warp_onto(
 
 def _cropped(image: ByteArray, face: PredictedFace) -> tuple[Tensor, Tensor]:
     """The crop about the landmarks, RGB in [0, 1], ``(3, S, S)``, and these in its coordinates, ``(1, 68, 2)``."""
-    low, high = face.landmarks.min(0), face.landmarks.max(0)
-    matrix = Square.around(np.concatenate([low, high])).scaled(_WIDER).matrix(_SIZE)
+    matrix = Square.around(face.box).scaled(_WIDER).matrix(_SIZE)
     crop = torch.from_numpy(cut(image, matrix, _SIZE)).permute(2, 0, 1).float() / 255
     points = to_crop(torch.from_numpy(face.landmarks)[None], torch.from_numpy(matrix)[None], _SIZE)
     return crop, points.float()
