@@ -34,7 +34,7 @@ GRID ?= methods
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate figure curves grid import-weights pack card peers demo test lint bench
+.PHONY: help setup train evaluate predict figure curves grid import-weights pack card peers demo test lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
@@ -66,8 +66,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(call install,dev)
 	@touch $@
 
-# What only some commands need: `command: $(VENV)/.extra-NAME`.
-$(VENV)/.extra-%: $(VENV)/.ready
+# Extras that only some commands need.
+$(VENV)/.predict $(VENV)/.demo: $(VENV)/.%: $(VENV)/.ready
 	$(call install,$*)
 	@touch $@
 
@@ -81,6 +81,11 @@ train: setup ## pretrain, adapt, test: SETTING METHOD LANDMARKER PROFILE SEED, D
 evaluate: setup ## score a checkpoint (or the shipped weights) on labelled faces: TEST=folder [CKPT=…] [OUT=metrics.json]
 	@$(if $(TEST),,$(error TEST is not set: make evaluate TEST=folder [CKPT=runs/…/last.ckpt]))
 	@$(RUN) evaluate $(call option,CKPT,ckpt) $(call option,TEST,test) $(call option,OUT,out) $(ARGS)
+
+predict: $(VENV)/.predict ## landmarks on pictures: INPUT=image|folder|video|camera [CKPT=…] [OUT=predictions] [DETECTOR=…] [OVERWRITE=1]
+	@$(if $(value INPUT),,$(error INPUT is not set: make predict INPUT=image, folder, video or camera [OUT=predictions]))
+	@$(RUN) predict $(call option,INPUT,input) $(call option,CKPT,ckpt) $(call option,OUT,out) \
+		$(call option,DETECTOR,detector) $(call flag,OVERWRITE,overwrite) $(ARGS)
 
 figure: setup ## a photo warped onto a stylised face: PHOTO=photo.jpg STYLISED=face.png [CKPT=…] [OUT=figure.png]
 	@$(if $(and $(PHOTO),$(STYLISED)),,$(error PHOTO and STYLISED are not both set: make figure PHOTO=photo.jpg STYLISED=face.png))
@@ -113,7 +118,7 @@ peers: setup ## other people's landmarkers side by side: DATA=root [PEERS=folder
 	@$(RUN) peers $(call option,DATA,data) $(call option,PEERS,peers) $(if $(BESIDE),--beside $(BESIDE)) \
 		$(call option,OUT,out) $(ARGS)
 
-demo: setup $(VENV)/.extra-demo ## a page in the browser: landmarks, and a photo warped onto a drawing: [CKPT="…" or two] [ARGS="--port 8000"]
+demo: $(VENV)/.demo ## a page in the browser: landmarks, and a photo warped onto a drawing: [CKPT="…" or two] [ARGS="--port 8000"]
 	@$(RUN) demo $(if $(CKPT),--ckpt $(CKPT)) $(ARGS)
 
 test: setup ## pass the tests

@@ -162,7 +162,7 @@ def _show_log() -> None:
     """Print this project's log to the console; Lightning prints its own."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    for room in ("experiments", "callbacks", "lightning_modules", "datamodules"):
+    for room in ("warpmark", "experiments", "prediction", "callbacks", "lightning_modules", "datamodules"):
         logger = logging.getLogger(room)
         logger.setLevel(logging.INFO)
         logger.handlers = [handler]

@@ -20,7 +20,8 @@ def venv(tmp_path: Path) -> Path:
     said = f"import json, sys; open({str(tmp_path / 'said.json')!r}, 'w').write(json.dumps(sys.argv[1:]))"
     python.write_text(f"#!{sys.executable}\n{said}\n")
     python.chmod(0o755)
-    (tmp_path / ".ready").touch()
+    for stamp in (".ready", ".predict"):  # the latter last: it is made from the former
+        (tmp_path / stamp).touch()
     return tmp_path
 
 
@@ -89,3 +90,13 @@ def test_demo_installs_what_it_needs_once(venv: Path, tmp_path: Path, monkeypatc
     (line,) = (tmp_path / "installed").read_text().splitlines()
     assert line.startswith("pip install ")
     assert line.endswith("-e .[demo]")
+
+
+def test_predict(venv: Path) -> None:
+    assert make(venv, "predict", "INPUT=my faces") == ["predict", "--input", "my faces"]
+    said = make(venv, "predict", "INPUT=a", "CKPT=b.ckpt", "OUT=c", "DETECTOR=whole", "OVERWRITE=1", "ARGS=--mirror")
+    assert said == [
+        *("predict", "--input", "a", "--ckpt", "b.ckpt", "--out", "c", "--detector", "whole"),
+        *("--overwrite", "--mirror"),
+    ]
+    assert "INPUT is not set" in run_make(venv, "predict").stderr

@@ -19,16 +19,8 @@ FLOORS = {
     ),
     "callbacks": (),
     "prediction": (
-        "faces",
-        "images",
-        "views",
-        "detection",
-        "predictor",
-        "smoothing",
-        "tracking",
-        "video",
-        "outputs",
-        "demo",
+        *("faces", "images", "views", "detection", "predictor", "pictures", "outputs", "smoothing", "tracking"),
+        *("video", "demo"),
     ),
     "experiments": (
         *(
@@ -38,6 +30,7 @@ FLOORS = {
             "catalogue",
             "compose",
             "checkpoints",
+            "detectors",
             "published_sets",
             "scoring",
             "card",

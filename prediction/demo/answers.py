@@ -1,7 +1,6 @@
 """What the page answers: pictures in, landmarks drawn, told and saved, or an error in words. No browser is needed."""
 
 import html
-import json
 import math
 import tempfile
 import time
@@ -9,22 +8,26 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from datamodules.faces import ByteArray, DataError
 from datamodules.formats import write_pts
 from datamodules.ibug68 import PARTS
-from prediction.demo.drawing import draw_faces, relative_uncertainty
+from prediction.demo.drawing import draw_doubts, relative_uncertainty
 from prediction.demo.pictures import read_upload
 from prediction.demo.warping import Warped, warp_onto
 from prediction.faces import PredictedFace
+from prediction.outputs.base import Names, Record, describe
+from prediction.outputs.tables import JsonOutput
+from prediction.pictures import PictureFaces
 
 Finder = Callable[[ByteArray], Sequence[PredictedFace]]
 """Finds the faces of a picture (RGB, uint8, shape ``(H, W, 3)``), best first."""
 
-_COORDINATES = "pixels of the upright picture, pixel centres at integers, counted from 0; .pts files count from 1"
-_HEAD = ("face", "score", "eyes apart", "uncertainty", "least sure of")
+_JSON: Final = "predictions.json"
+_HEAD: Final = ("face", "score", "eyes apart", "uncertainty", "least sure of")
 """Columns of the table of faces."""
 
 
@@ -49,8 +52,8 @@ class Answer:
         drawn: the picture with them, RGB, uint8.
         said: by which checkpoint, how many faces, in what time.
         table: of the faces, HTML.
-        pts: zip of a ``.pts`` file for each face, and ``points.json``.
-        points: that JSON file by itself.
+        pts: zip of a ``.pts`` file for each face, and ``predictions.json``.
+        points: that JSON file by itself, as ``warpmark predict`` writes it.
     """
 
     drawn: ByteArray
@@ -121,14 +124,17 @@ class Demo:
         count = f"{len(faces) or 'no'} face{'s' if len(faces) > 1 else ''}"
         # Each answer has a folder of its own: two visitors may send pictures of one name.
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        points = folder / f"{Path(name).stem}.json"
-        points.write_text(points_json(name, checkpoint, image, faces))
+        file = Path(name)
+        record = describe(PictureFaces(0, file, image, list(faces)), Names([file]))
+        points = JsonOutput(folder, {"checkpoint": checkpoint})
+        points.add(record)
+        points.close()
         return Answer(
-            draw_faces(image, faces),
+            draw_doubts(image, faces),
             f"{checkpoint}: {count}, {seconds:.2f} s",
             faces_table(faces),
-            _zipped(folder / f"{Path(name).stem}.zip", Path(name).stem, points, faces),
-            points,
+            _zipped(folder / f"{file.stem}.zip", record),
+            folder / _JSON,
         )
 
 
@@ -138,22 +144,6 @@ def no_face(name: str) -> DataError:
         f"{name}: found no face, expected at least one. Take a picture in which it is larger, upright and not cut off; "
         "very abstract drawings may not be found."
     )
-
-
-def points_json(name: str, checkpoint: str, image: ByteArray, faces: Sequence[PredictedFace]) -> str:
-    """All that was found on a picture, as JSON; what is not known is null."""
-    found = [
-        {
-            "landmarks": np.round(face.landmarks, 3).tolist(),
-            "uncertainty": [_known(value) for value in face.uncertainty.tolist()],
-            "detected": np.round(face.detected, 3).tolist(),
-            "score": _known(face.score),
-        }
-        for face in faces
-    ]
-    height, width = image.shape[:2]
-    content = {"picture": name, "width": width, "height": height, "checkpoint": checkpoint, "scheme": "iBUG-68"}
-    return json.dumps({**content, "coordinates": _COORDINATES, "faces": found}, indent=1) + "\n"
 
 
 def faces_table(faces: Sequence[PredictedFace]) -> str:
@@ -188,16 +178,12 @@ def _row(number: int, face: PredictedFace) -> list[str]:
     ]
 
 
-def _zipped(file: Path, stem: str, points: Path, faces: Sequence[PredictedFace]) -> Path:
-    """Write a zip of one ``.pts`` file per face and the JSON file."""
+def _zipped(file: Path, record: Record) -> Path:
+    """Write a zip of one ``.pts`` file per face and the JSON file that lies beside it."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, face in enumerate(faces, start=1):
-            pts = file.with_name(f"{stem}_{number}.pts" if len(faces) > 1 else f"{stem}.pts")
+        for name, face in zip(record.names, record.result.faces, strict=True):
+            pts = file.with_name(f"{name}.pts")
             write_pts(pts, face.landmarks)
             archive.write(pts, pts.name)
-        archive.write(points, "points.json")
+        archive.write(file.with_name(_JSON), _JSON)
     return file
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 3)

