@@ -118,7 +118,7 @@ peers: setup ## other people's landmarkers side by side: DATA=root [PEERS=folder
 	@$(RUN) peers $(call option,DATA,data) $(call option,PEERS,peers) $(if $(BESIDE),--beside $(BESIDE)) \
 		$(call option,OUT,out) $(ARGS)
 
-demo: $(VENV)/.demo ## a page in the browser: landmarks, and a photo warped onto a drawing: [CKPT="…" or two] [ARGS="--port 8000"]
+demo: $(VENV)/.demo ## a page in the browser: landmarks, a photo warped onto a drawing: [CKPT="one or two"] [ARGS="--port 8000"]
 	@$(RUN) demo $(if $(CKPT),--ckpt $(CKPT)) $(ARGS)
 
 test: setup ## pass the tests

@@ -52,7 +52,7 @@ def demo(
     _require_free(host, port)
     finders = dict(zip(_names(ckpt), _finders(ckpt, detector), strict=True))
     try:
-        with serving(finders, Address(host, port, open_browser), Limits(megabytes, megapixels)) as (url, _):
+        with serving(finders, Address(host, port, open_browser), Limits(megabytes, megapixels)) as url:
             _tell(url, host)
             # So that whoever ends it, uploads are deleted.
             signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -70,7 +70,7 @@ class Address:
 
 
 @contextmanager
-def serving(finders: Mapping[str, Finder], address: Address, limits: Limits) -> Iterator[tuple[str, Any]]:
+def serving(finders: Mapping[str, Finder], address: Address, limits: Limits) -> Iterator[str]:
     """Serve the page while the context lasts; all files of its visitors are deleted at its end.
 
     Args:
@@ -79,11 +79,11 @@ def serving(finders: Mapping[str, Finder], address: Address, limits: Limits) -> 
         limits: of pictures.
 
     Yields:
-        The page's URL, and gradio's ``Blocks``.
+        The page's URL.
 
     Raises:
         WeightsError: gradio is not installed; the message has the command that installs it.
-        OSError: the port is taken, or no address of this machine.
+        OSError: no port is free at that address.
     """
     with tempfile.TemporaryDirectory(prefix="warpmark-demo-") as folder:
         # Read by gradio when it is imported or a component is made.
@@ -110,7 +110,7 @@ def serving(finders: Mapping[str, Finder], address: Address, limits: Limits) -> 
                 enable_monitoring=False,
                 footer_links=[],
             )
-            yield url, blocks
+            yield str(url)
         finally:
             blocks.close(verbose=False)
 
