@@ -85,11 +85,7 @@ def serving(finders: Mapping[str, Finder], address: Address, limits: Limits) -> 
         WeightsError: gradio is not installed; the message has the command that installs it.
         OSError: no port is free at that address.
     """
-    with tempfile.TemporaryDirectory(prefix="warpmark-demo-") as folder:
-        # Read by gradio when it is imported or a component is made.
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        _bypass_proxies()
+    with tempfile.TemporaryDirectory(prefix="warpmark-demo-") as folder, _environment(folder):
         blocks = build(Demo(finders, Path(folder), limits))
         gr = _gradio()
         try:
@@ -278,11 +274,22 @@ def _scale() -> str:
     )
 
 
-def _bypass_proxies() -> None:
-    """Keep gradio's own look at the page it serves from going through a proxy, which would be another machine."""
+@contextmanager
+def _environment(folder: str) -> Iterator[None]:
+    """What gradio reads from the environment: that it asks nobody, and where it puts what visitors send."""
+    values = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "True", "GRADIO_TEMP_DIR": folder}
     for name in ("NO_PROXY", "no_proxy"):
+        # Its look at the page that it serves would go through a proxy, which is another machine.
         known = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join(dict.fromkeys([*known, "localhost", "127.0.0.1"]))
+        values[name] = ",".join(dict.fromkeys([*known, "localhost", "127.0.0.1"]))
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
 
 
 def _gradio() -> Any:

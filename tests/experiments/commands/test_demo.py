@@ -278,8 +278,10 @@ def test_without_gradio_one_line_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
+    before = dict(os.environ)
     with pytest.raises(SystemExit) as ended:
         main(["demo"])
+    assert dict(os.environ) == before
     assert ended.value.code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert "gradio is not installed" in line

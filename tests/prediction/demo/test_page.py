@@ -29,6 +29,12 @@ def faulty(image: ByteArray) -> Sequence[PredictedFace]:
     raise RuntimeError("secret <detail>")
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where gradio puts the examples."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def demo(tmp_path: Path) -> Demo:
     return Demo({"ours": one_face, "theirs": lambda image: []}, tmp_path)
