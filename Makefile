@@ -34,7 +34,7 @@ GRID ?= methods
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict figure curves grid import-weights pack card peers demo test lint bench
+.PHONY: help setup train evaluate predict figure curves grid import-weights export pack card peers demo test lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
@@ -102,6 +102,10 @@ grid: setup ## many runs and their table: GRID, DATA or SOURCE TARGET TEST, [OUT
 import-weights: setup ## published weights under our names: LANDMARKER=star FROM=file [TO=file]
 	@$(if $(FROM),,$(error FROM is not set: make import-weights LANDMARKER=slpt FROM=file [TO=file]))
 	@$(RUN) import-weights --landmarker "$${LANDMARKER:-slpt}" $(call option,FROM,from) $(call option,TO,to) $(ARGS)
+
+export: setup ## an ONNX file, checked: [CKPT=…] [OUT=model.onnx] [PRECISION=fp32|fp16|int8] [IMAGES=folder]
+	@$(RUN) export $(call option,CKPT,ckpt) $(call option,OUT,out) $(call option,PRECISION,precision) \
+		$(call option,IMAGES,images) $(ARGS)
 
 pack: setup ## weights to ship, from a checkpoint: CKPT=… NAME=… MADE_BY="make train …" TRAINED_ON="…" [OUT=…]
 	@$(if $(and $(CKPT),$(NAME),$(value MADE_BY),$(value TRAINED_ON)),,$(error CKPT, NAME, MADE_BY and TRAINED_ON are not all set: \
