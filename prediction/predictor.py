@@ -106,13 +106,21 @@ class Predictor:
                 waiting, faces, held = [], 0, 0
         yield from self._faces(waiting)
 
-    def in_squares(self, image: ByteArray, squares: Sequence[Square]) -> list[PredictedFace]:
+    def in_squares(
+        self, image: ByteArray, squares: Sequence[Square], turns: Sequence[float] | None = None
+    ) -> list[PredictedFace]:
         """The face in each of the squares of one picture, without a detector: what a tracker asks.
+
+        Args:
+            image: RGB, uint8, shape ``(H, W, 3)``.
+            squares: around each face, in its pixels.
+            turns: how far each face is turned clockwise, in degrees; not at all if None.
 
         Returns:
             As many faces, in the order of the squares; without a score.
         """
-        given = [Place(square, np.nan) for square in squares]
+        turns = [0.0] * len(squares) if turns is None else turns
+        given = [Place(square, np.nan, turn) for square, turn in zip(squares, turns, strict=True)]
         return [found for face in self._found([(image, given)]) if (found := face.found) is not None]
 
     def in_boxes(self, image: ByteArray, boxes: Array) -> list[PredictedFace]:
