@@ -131,6 +131,7 @@ test: setup ## pass the tests
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: setup ## speed and memory of the warp and of the landmarkers
+bench: $(VENV)/.predict ## speed and memory of the warp, of the landmarkers and of prediction
 	@$(RUN) bench-warp
 	@$(RUN) bench-landmarkers $(ARGS)
+	@$(RUN) bench-predict
