@@ -1,9 +1,8 @@
 """Face to sample: the square crop, and its augmentation by albumentations, applied to pixels and landmarks alike."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import albumentations as A
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,9 @@ import torch
 
 from datamodules.faces import ByteArray, DataError, Face, FaceSample, FloatArray, landmark_box
 from datamodules.ibug68 import FLIP_PERMUTATION
+
+if TYPE_CHECKING:
+    import albumentations as A
 
 CROP_FACTOR = 1.2
 """Side of the crop over the longer side of the landmarks' box: the mean scale of the paper's published program."""
@@ -95,8 +97,8 @@ class Augmentation:
             )
 
 
-StartBox = Literal["annotated", "given", "whole"]
-"""Where the first crop of a face comes from: its annotated landmarks, its given box, or the whole image."""
+StartBox = Literal["annotated", "given", "detected", "whole"]
+"""Where the first crop of a face comes from: its annotated landmarks, its given or detected box, or the whole image."""
 
 
 class Square(NamedTuple):
@@ -137,8 +139,8 @@ def crop_square(face: Face, start: StartBox | None = None) -> Square:
 
     Args:
         face: the face.
-        start: ``annotated``: around the landmarks' box; ``given``: around the given or detected box, or the whole image
-            where there is none; ``whole``: the whole image. If None, the first of these that the face has.
+        start: ``annotated``: around the landmarks' box; ``given`` or ``detected``: around the box that the face has, or
+            the whole image where it has none; ``whole``: the whole image. If None, the first of these that it has.
 
     Raises:
         DataError: the box is empty; or it is to be that of the landmarks and the face has none.
@@ -236,7 +238,7 @@ class FaceTransform:
             image = _occluded(image, self.augmentation.occluder, rng)
         return self._sample(face, image, matrix, index)
 
-    def _turned(self, face: Face, matrix: Matrix, pipeline: A.Compose) -> tuple[ByteArray, Matrix]:
+    def _turned(self, face: Face, matrix: Matrix, pipeline: "A.Compose") -> tuple[ByteArray, Matrix]:
         """The plain crop with its surroundings, varied by ``pipeline``; and its matrix."""
         margin = (self.canvas - self.size) / 2
         matrix = compose(np.array([[1, 0, margin], [0, 1, margin]]), matrix)
@@ -298,8 +300,10 @@ def _occluded(image: ByteArray, sides: Normal, rng: np.random.Generator) -> Byte
     return image
 
 
-def _pipeline(how: Augmentation, size: int) -> A.Compose:
+def _pipeline(how: Augmentation, size: int) -> "A.Compose":
     """What albumentations does: all of it, or what does not move pixels where the crop is placed before."""
+    import albumentations as A  # only here: it takes a second to import, and plain crops do without
+
     moves = [] if how.crop_factor is not None else _moves(how, size)
     return A.Compose(
         [
@@ -321,7 +325,9 @@ def _pipeline(how: Augmentation, size: int) -> A.Compose:
     )
 
 
-def _moves(how: Augmentation, size: int) -> list[A.BasicTransform]:
+def _moves(how: Augmentation, size: int) -> "list[A.BasicTransform]":
+    import albumentations as A
+
     assert not isinstance(how.rotation, Normal), "refused by Augmentation"
     assert not isinstance(how.translation, Normal), "refused by Augmentation"
     shift = how.translation / _CANVAS  # albumentations takes a share of the canvas, which is larger than the crop

@@ -1,11 +1,13 @@
 """Landmarkers from checkpoints of ours, from shipped weights, and from the shipped configurations."""
 
+import importlib.util
 import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
+import torch
 import yaml
 from jsonargparse import ArgumentError
 from omegaconf import DictConfig, OmegaConf
@@ -16,7 +18,7 @@ from experiments.catalogue import config_files
 from experiments.compose import build
 from experiments.errors import CheckpointError, option_error
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.weights import Provenance, WeightsError, load_matching, read_tensors
+from lightning_modules.weights import Provenance, WeightsError, load_matching, read_tensors, shipped
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +60,17 @@ def load_landmarker(path: str | Path) -> Landmarker:
 
     Args:
         path: of a checkpoint or of packed weights, or the name of shipped ones, e.g. ``warpmark-light``; or of a
-            ``.yaml`` file that describes a landmarker without a checkpoint, see :func:`read_landmarker`.
+            ``.yaml`` file that describes a landmarker without a checkpoint, see :func:`read_landmarker`; or of an
+            ``.onnx`` file that `warpmark export` wrote.
 
     Raises:
         CheckpointError: see :func:`read_checkpoint`; or the landmarker's class cannot be built.
+        WeightsError: an ONNX file that is not there, damaged, or not one of this project.
     """
     if Path(path).suffix in (".yaml", ".yml"):
         return read_landmarker(path)
+    if Path(path).suffix.lower() == ".onnx":
+        return _exported(path)
     checkpoint = read_checkpoint(path)
     tell_origin(checkpoint, path)
     try:
@@ -77,6 +83,38 @@ def load_landmarker(path: str | Path) -> Landmarker:
             f"{option_error(str(error), ())}"
         ) from error
     load_weights(landmarker, checkpoint, path)
+    return landmarker.eval()
+
+
+def load_fastest(name: str | Path = DEFAULT_WEIGHTS) -> Landmarker:
+    """:func:`load_landmarker`, in the form that is fastest here, see :func:`fastest`."""
+    return load_landmarker(fastest(name))
+
+
+def fastest(name: str | Path = DEFAULT_WEIGHTS) -> str | Path:
+    """The form of shipped weights that is fastest here, for :func:`load_landmarker`.
+
+    Args:
+        name: of shipped weights; anything else is returned as it is.
+
+    Returns:
+        The ONNX file where there is one, onnxruntime is installed and there is no GPU: it starts without timm, whose
+        import takes longer than many faces, and finds as much. Else ``name``, for torch.
+    """
+    if Path(name).is_file() or str(name) not in shipped():
+        return name
+    file = shipped()[str(name)].with_suffix(".onnx")
+    here = file.is_file() and importlib.util.find_spec("onnxruntime") is not None and not torch.cuda.is_available()
+    return file if here else name
+
+
+def _exported(path: str | Path) -> Landmarker:
+    from lightning_modules.landmarkers.onnx.exported import ExportedLandmarker
+
+    landmarker = ExportedLandmarker(path)
+    about = landmarker.about
+    if about.trained_on:
+        log.info("using the weights %s (%s), trained on %s: %s", *(path, about.version, about.trained_on, about.terms))
     return landmarker.eval()
 
 

@@ -9,7 +9,7 @@ from datamodules.faces import ByteArray
 from datamodules.transforms import Square
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import Inference, find_in_images
-from prediction.detection.base import Array, Detector
+from prediction.detection.base import Array, Detector, overlap
 from prediction.detection.turned import Place, find_turned, places
 from prediction.faces import PredictedFace
 from prediction.views import View, eye_turn, view_of
@@ -165,14 +165,6 @@ def _distinct(faces: Sequence[PredictedFace]) -> list[PredictedFace]:
     """Faces without those that a better one has found already, best first."""
     kept: list[PredictedFace] = []
     for face in sorted(faces, key=lambda face: -np.nan_to_num(face.score, nan=1.0)):
-        if all(_overlap(face.box, other.box) < _ONE_FACE for other in kept):
+        if not kept or overlap(np.stack([other.box for other in kept]), face.box).max() < _ONE_FACE:
             kept.append(face)
     return kept
-
-
-def _overlap(box: Array, other: Array) -> float:
-    """Intersection over union of two boxes."""
-    low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
-    shared = float(np.prod(np.maximum(high - low, 0)))
-    areas = float(np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2]))
-    return shared / max(areas - shared, 1e-9)

@@ -77,6 +77,21 @@ def test_peers(venv: Path) -> None:
     assert "DATA is not set" in run_make(venv, "peers").stderr
 
 
+def test_demo_installs_what_it_needs_once(venv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installer = tmp_path / "path/uv"
+    installer.parent.mkdir()
+    installer.write_text(f'#!/bin/sh\necho "$@" >> "{tmp_path}/installed"\n')
+    installer.chmod(0o755)
+    monkeypatch.setenv("PATH", str(installer.parent), prepend=os.pathsep)
+    assert make(venv, "demo") == ["demo"]
+    assert make(venv, "demo", "CKPT=a.ckpt b.ckpt", "ARGS=--port 8000") == [
+        *("demo", "--ckpt", "a.ckpt", "b.ckpt", "--port", "8000"),
+    ]
+    (line,) = (tmp_path / "installed").read_text().splitlines()
+    assert line.startswith("pip install ")
+    assert line.endswith("-e .[demo]")
+
+
 def test_predict(venv: Path) -> None:
     assert make(venv, "predict", "INPUT=my faces") == ["predict", "--input", "my faces"]
     said = make(venv, "predict", "INPUT=a", "CKPT=b.ckpt", "OUT=c", "DETECTOR=whole", "OVERWRITE=1", "ARGS=--mirror")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules.faces import ByteArray, DataError
 from datamodules.formats import upright_rgb
-from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
+from experiments.checkpoints import DEFAULT_WEIGHTS, load_fastest
 from experiments.detectors import DEFAULT_DETECTOR, THRESHOLD, load_detector
 from lightning_modules.landmarkers.inference import Inference
 from prediction.detection.base import Detector
@@ -20,7 +20,9 @@ from prediction.faces import PredictedFace
 from prediction.images import ahead, as_picture, load_picture
 from prediction.predictor import Predictor
 from prediction.tracking import Tracking
-from prediction.video import VideoFrame, faces_in_video
+
+if TYPE_CHECKING:
+    from prediction.video import VideoFrame
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8] | Tensor
 """A file; a Pillow image; RGB of shape ``(H, W, 3)`` or grey of shape ``(H, W)``, uint8; or a tensor ``(3, H, W)`` or
@@ -57,7 +59,7 @@ def load(
     """
     found = load_detector(str(detector), threshold) if isinstance(detector, str | Path) else detector
     how = Inference(recrop=recrop, mirror=mirror)
-    return FaceLandmarker(Predictor(load_landmarker(weights), found, how, batch_size, turned))
+    return FaceLandmarker(Predictor(load_fastest(weights), found, how, batch_size, turned))
 
 
 class FaceLandmarker:
@@ -97,21 +99,22 @@ class FaceLandmarker:
 
         return self.predictor.at(ahead(searched, images))
 
-    def video(self, path: str | Path, tracking: Tracking = Tracking()) -> Iterator[VideoFrame]:  # noqa: B008 - frozen
-        """The frames of a video file, in order, each with ``index``, ``time`` in seconds, ``image`` and ``faces``.
+    def video(self, path: str | Path, how: Tracking = Tracking()) -> Iterator["VideoFrame"]:  # noqa: B008 - frozen
+        """The frames of a video, each with ``index``, ``time`` in seconds, ``image`` and ``faces``.
 
-        A face has what a picture's has, and ``track``: the same number in all frames, a person's own while in view.
-        Its landmarks are smoothed over time, unless ``tracking`` is ``Tracking(smoothing=None)``.
+        Faces are followed from frame to frame and smoothed; each keeps its ``track``.
 
         Args:
-            path: the file, e.g. mp4, mov, mkv or webm.
-            tracking: how faces are tracked and smoothed.
+            path: of the file.
+            how: how they are followed and smoothed.
 
         Raises:
             DataError: the file is no video, or nothing of it can be decoded.
             WeightsError: PyAV is not installed.
         """
-        return faces_in_video(self.predictor, path, tracking)
+        from prediction.video import faces_in_video
+
+        return faces_in_video(self.predictor, path, how)
 
 
 def as_rgb(image: Picture) -> ByteArray:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datamodules.faces import DataError
-from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
+from experiments.checkpoints import DEFAULT_WEIGHTS, load_fastest
 from experiments.detectors import DEFAULT_DETECTOR, THRESHOLD, load_detector
 from experiments.errors import UsageError
 from lightning_modules.landmarkers.inference import Inference
@@ -43,6 +43,7 @@ _WRITTEN = {
     "csv": ("predictions.csv",),
     "overlay": ("overlays",),
     "sheet": ("index.html", "faces"),
+    "video": ("overlay.mp4", "frames.csv", "frames.jsonl"),
 }
 """What each output writes into the folder."""
 _NAMED = 3
@@ -93,14 +94,16 @@ def predict(
     """
     kind = kind_of(input)
     inference = _inference(recrop, mirror, scales, batch_size)
+    if kind == "camera" or (kind == "video" and detector == "given"):
+        raise UsageError(f"--input: found {input}, expected a picture, a folder or, without --detector=given, a video.")
     folder = _folder(out, outputs, overwrite, input)
     looking = WholeImage() if detector == "given" else load_detector(detector, threshold)
     paths = list_pictures(input) if kind == "pictures" else []
     given = GivenBoxes(paths[0].parent) if detector == "given" and paths else None
-    predictor = Predictor(load_landmarker(ckpt), looking, inference, batch_size, turned and detector != "whole")
+    predictor = Predictor(load_fastest(ckpt), looking, inference, batch_size, turned and detector != "whole")
+    if kind == "video":
+        return _video(predictor, input, folder, outputs)
     folder.mkdir(parents=True, exist_ok=True)
-    if kind != "pictures":
-        return _moving(input, folder)
     about = {"input": input, "checkpoint": ckpt, "detector": detector, "threshold": threshold, "how": str(inference)}
     found = predict_pictures(predictor, paths, given, _threads())
     _write(found, paths, folder, _writers(folder, outputs, about), on_error)
@@ -134,8 +137,29 @@ def _write(
     tally.tell(folder)
 
 
-def _moving(source: str, folder: Path) -> Path:
-    raise UsageError(f"{source}: found a video or a camera, expected a picture or a folder of pictures.")
+def _video(predictor: Predictor, source: str, folder: Path, outputs: Sequence[OutputName]) -> Path:
+    """Write a video's overlay and tables; points and the sheet are of pictures only."""
+    from prediction.video_outputs import FRAME_FILES, predict_video
+
+    chosen = [name for name in FRAME_FILES if name in outputs]
+    if not chosen:
+        raise UsageError(f"--outputs: found {' '.join(outputs)}, expected one of {', '.join(FRAME_FILES)} for a video.")
+    try:
+        with _progress() as progress:
+            bar = progress.add_task("frames", total=None)
+            summary = predict_video(
+                predictor,
+                source,
+                folder,
+                outputs=chosen,
+                progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            )
+    except KeyboardInterrupt:
+        log.warning("stopped; wrote the frames until then to %s", folder)
+        sys.exit(130)
+    log.info("%s", summary)
+    log.info("wrote %s", folder)
+    return folder
 
 
 def _inference(recrop: int, mirror: bool, scales: Sequence[float], batch_size: int) -> Inference:
@@ -151,13 +175,13 @@ def _folder(out: str, outputs: Sequence[OutputName], overwrite: bool, source: st
     """The folder to write to, found fit for it before any work is done; what an earlier prediction wrote is removed."""
     folder = Path(out).expanduser()
     if not outputs:
-        raise UsageError(f"--outputs: found none, expected some of {', '.join(_WRITTEN)}.")
+        raise UsageError(f"--outputs: found none, expected some of {', '.join(get_args(OutputName))}.")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: found a file, expected a folder to write to. Give another OUT.")
     if folder.is_dir() and Path(source).expanduser().exists() and folder.samefile(Path(source).expanduser()):
         raise UsageError(f"{folder}: is the folder of the pictures. Give another OUT.")
     there = [folder / name for names in _WRITTEN.values() for name in names if (folder / name).exists()]
-    ours = (folder / "predictions.json").exists() or (folder / "predictions.csv").exists()
+    ours = any((folder / name).exists() for name in ("predictions.json", "predictions.csv", *_WRITTEN["video"]))
     if there and not (overwrite and (ours or not any(path.is_dir() for path in there))):
         remedy = "Give another OUT" + (", or OVERWRITE=1 (--overwrite) to replace it." if ours else ".")
         raise UsageError(f"{there[0]}: exists already, and is not overwritten. {remedy}")

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ from torch import Tensor
 from datamodules.ibug68 import NUM_LANDMARKS
 from datamodules.transforms import CROP_FACTOR
 from lightning_modules.coordinates import edge_shares, pixel_grid, signed
-from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput, full_precision
-from lightning_modules.weights import WeightsError, WeightsNotFoundError
+from lightning_modules.landmarkers.base import LandmarkerOutput, full_precision
+from lightning_modules.landmarkers.file_landmarker import FileLandmarker
+from lightning_modules.weights import WeightsError
 
 Array = npt.NDArray[np.float32]
 
@@ -115,7 +116,7 @@ class OutputFormat:
         return np.asarray(points[:, self.index_map or slice(None)] * scale - self.pixel_offset / size, dtype=np.float32)
 
 
-class FixedLandmarker(Landmarker):
+class FixedLandmarker(FileLandmarker):
     """A network of others behind our crops: no gradient passes through it, and it cannot be trained.
 
     Subclasses read the file in :meth:`load` and run the network in :meth:`outputs`.
@@ -145,11 +146,10 @@ class FixedLandmarker(Landmarker):
         passes: int = 1,
         crop_factor: float = CROP_FACTOR,
     ) -> None:
-        super().__init__()
-        self.file, self.input, self.output, self.image_size = Path(file).expanduser(), input, output, image_size
-        self.crop_factor = crop_factor
+        super().__init__(file, image_size, crop_factor)
+        self.input, self.output = input, output
         self.passes = passes + int(input.stretched)
-        self.load(self._existing())
+        self.load(self.existing())
         # At once, and not after the data has been read; grey, because of black some networks see no scale.
         self.forward(self.blank_crop() + 0.5)
 
@@ -167,8 +167,7 @@ class FixedLandmarker(Landmarker):
         Raises:
             WeightsError: a gradient is asked for, or an output is not as it should be.
         """
-        if images.requires_grad and torch.is_grad_enabled():
-            self._refuse("pass a gradient on")
+        self.refuse_gradient(images)
         with torch.no_grad(), full_precision(images):
             frames = self._first_frames(images)
             for remaining in reversed(range(self.passes)):
@@ -191,34 +190,6 @@ class FixedLandmarker(Landmarker):
         shape = (extent / extent.amax(1, keepdim=True)).nan_to_num(1.0).clamp(min=_FLATTEST)
         return frames_of(self._centre(landmarks), torch.diag_embed(shape * self.input.box_factor / self.crop_factor))
 
-    def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """There is none.
-
-        Raises:
-            WeightsError: always.
-        """
-        self._refuse("be trained")
-
-    def fit_shapes(self, shapes: Tensor) -> None:
-        """Refuse what comes before training.
-
-        Raises:
-            WeightsError: always.
-        """
-        self._refuse("be trained")
-
-    def blank_crop(self) -> Tensor:
-        """A black crop, shape ``(1, 3, S, S)``."""
-        return torch.zeros(1, 3, self.image_size, self.image_size)
-
-    def unreadable(self, kind: str, error: Exception) -> WeightsError:
-        """The error about a file that its runtime cannot read as what it should be."""
-        said = str(error).strip().splitlines()
-        return WeightsError(
-            f"{self.file} ({self.file.stat().st_size} bytes) cannot be read: {type(error).__name__}: "
-            f"{said[0] if said else ''}. Expected {kind}; copy or download it again."
-        )
-
     def require_input(self, shape: Sequence[int | None]) -> None:
         """Refuse a network whose input is not ``(B, 3, size, size)``; None stands for any number.
 
@@ -231,20 +202,6 @@ class FixedLandmarker(Landmarker):
                 f"{self.file}: found a network whose input is {tuple(shape)}; expected (batch, *{wanted}), "
                 "as input.size says. Set input.size."
             )
-
-    def _existing(self) -> Path:
-        if not self.file.is_file():
-            raise WeightsNotFoundError(
-                f"there is no network file {self.file} (looked from {Path.cwd()}). Give its path; for the shipped "
-                "configs/peers set PEERS=folder."
-            )
-        return self.file
-
-    def _refuse(self, what: str) -> NoReturn:
-        raise WeightsError(
-            f"{self.file}: found a network of {type(self).__name__}, which cannot {what}. Use it to evaluate or as a "
-            "teacher of pseudo landmarks, and train another LANDMARKER."
-        )
 
     def _centre(self, like: Tensor) -> Tensor:
         return like.new_tensor([0.5, 0.5 - self.input.raised / self.crop_factor]).expand(len(like), 2)

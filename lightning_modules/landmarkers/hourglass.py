@@ -58,7 +58,7 @@ def coordinate_channels(x: Tensor) -> Tensor:
     columns = torch.linspace(-1, 1, x.shape[-1], device=x.device, dtype=x.dtype)
     row, column = torch.meshgrid(rows, columns, indexing="ij")
     radius = torch.hypot(row, column) / 2**0.5
-    return torch.stack([row, column, radius]).expand(len(x), -1, -1, -1)
+    return torch.stack([row, column, radius]).expand(x.shape[0], -1, -1, -1)
 
 
 class Hourglass(nn.Module):

@@ -31,6 +31,8 @@ class _YuNet:
 
     outputs: Final = frozenset(f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in _STRIDES)
     correction: Final = BoxCorrection(x=0.005, y=0.14, scale=0.83)
+    """That of libfacedetection, which is this network; there is no file here to measure."""
+    sure: Final = 0.85
 
     def prepared(self, image: ByteArray, size: tuple[int, int] | None) -> npt.NDArray[np.float32]:
         height, width = image.shape[:2]
@@ -61,7 +63,9 @@ class _Rfb320:
     """
 
     outputs: Final = frozenset({"scores", "boxes"})
-    correction: Final = BoxCorrection(x=0.0, y=0.1, scale=0.85)
+    correction: Final = BoxCorrection(x=0.0, y=0.12, scale=0.81)
+    """Medians over 25 caricatures: (0.00, 0.11, 0.88), over 150 photos of 300W: (0.00, 0.125, 0.77)."""
+    sure: Final = 0.98
 
     def prepared(self, image: ByteArray, size: tuple[int, int] | None) -> npt.NDArray[np.float32]:
         width, height = size or (320, 240)
@@ -112,6 +116,7 @@ class OnnxDetector:
         self._size = (width, height) if isinstance(width, int) and isinstance(height, int) else None
         self.longer_side = longer_side
         self.correction = correction or kind.correction
+        self.sure = kind.sure
 
     def __call__(self, image: ByteArray) -> Detections:
         """Find the faces of ``image`` (RGB, uint8, shape ``(H, W, 3)``)."""

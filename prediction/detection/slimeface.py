@@ -31,10 +31,14 @@ class SlimefaceDetector:
         correction: medians over the same faces, at 240 and 320 pixels, are (0.005, 0.145, 0.87) on the caricatures and
             (0.006, 0.135, 0.79) on the photos; their deviations 0.025, 0.03 to 0.06, 0.05 to 0.09.
 
+        sure: confidence that it has in upright faces only: of 40 of those it had 0.89 and more in all, and at most 0.88
+            in the same faces turned by 60 to 90 degrees where it took them for upright ones.
+
     Raises:
         WeightsError: the package is not installed.
     """
 
+    sure: Final = 0.89
     correction: Final = BoxCorrection(x=0.005, y=0.14, scale=0.83)
 
     def __init__(self, threshold: float = 0.6, longer_side: int | None = None) -> None:

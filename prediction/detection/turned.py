@@ -11,8 +11,8 @@ from datamodules.transforms import CROP_FACTOR, Square, apply_matrix
 from prediction.detection.base import Array, Detections, Detector, strongest
 from prediction.views import turning
 
-SURE: Final = 0.8
-"""Confidence in an upright face from which the picture is not looked at turned."""
+_SURE: Final = 0.8
+"""Confidence in an upright face from which the picture is not searched turned, of detectors that have no ``sure``."""
 _TURNS: Final = (90.0, -90.0, 45.0, -45.0)
 _COPY: Final = 960
 """Longer side of the copy of the picture that is turned, in pixels."""
@@ -55,11 +55,12 @@ def find_turned(detector: Detector, image: ByteArray) -> list[Place]:
     degrees either way. Where two overlap, the surer is kept.
 
     Args:
-        detector: of upright faces; it sees a copy of at most 960 pixels turned.
+        detector: of upright faces; it sees a copy of at most 960 pixels turned. Its attribute ``sure``, if it has one,
+            is the confidence that it has in upright faces only.
         image: RGB, uint8, shape ``(H, W, 3)``.
     """
     upright = detector(image)
-    if len(upright) and not upright.scores.max() < SURE:
+    if len(upright) and not upright.scores.max() < getattr(detector, "sure", _SURE):
         return places(upright)
     found = places(upright) + [place for turn in _TURNS for place in _at_turn(detector, image, turn)]
     if not found:

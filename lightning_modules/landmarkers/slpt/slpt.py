@@ -136,7 +136,7 @@ class SLPT(BackboneLandmarker):
             each of the L decoder layers in each of the S stages.
         """
         features = features.contiguous()
-        landmarks = self.mean_face.expand(len(features), -1, -1)
+        landmarks = self.mean_face.expand(features.shape[0], -1, -1)
         estimates = []
         for side in self.patch_sides:
             lower, extent = patch_boxes(landmarks.detach(), side)

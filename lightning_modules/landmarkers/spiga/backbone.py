@@ -85,7 +85,7 @@ class AddCoordinates(nn.Module):
         x = torch.linspace(-1, 1, width, dtype=images.dtype, device=images.device).expand(height, width)
         y = torch.linspace(-1, 1, height, dtype=images.dtype, device=images.device)[:, None].expand(height, width)
         channels = torch.stack([x, y, torch.hypot(x - 0.5, y - 0.5)])
-        return torch.cat([images, channels.expand(len(images), -1, -1, -1)], dim=1)
+        return torch.cat([images, channels.expand(images.shape[0], -1, -1, -1)], dim=1)
 
 
 class MultitaskBackbone(nn.Module):

@@ -42,7 +42,7 @@ class GraphAttention(nn.Module):
 
     def forward(self, nodes: Tensor) -> Tensor:
         # Channels are split dimension first, head second, as in the published weights.
-        shape = (len(nodes), -1, HEADS, nodes.shape[-1])
+        shape = (nodes.shape[0], -1, HEADS, nodes.shape[-1])
         query, key, value = (layer(nodes).reshape(shape).permute(0, 2, 3, 1) for layer in self.project)
         attended = F.scaled_dot_product_attention(query, key, value).permute(0, 3, 1, 2).flatten(1, 2)
         out: Tensor = self.shortcut(nodes) + self.message(torch.cat([nodes, self.merge(attended)], dim=1))
@@ -86,6 +86,6 @@ def relative_positions(landmarks: Tensor) -> Tensor:
     count = landmarks.shape[1]
     difference = (landmarks[:, :, None] - landmarks[:, None]).flatten(1, 2)
     # Without the diagonal: after its first element, it is every (N + 1)-th.
-    others = difference[:, 1:].reshape(len(landmarks), count - 1, count + 1, 2)[:, :, :-1]
-    positions: Tensor = others.reshape(len(landmarks), count, -1).mT
+    others = difference[:, 1:].reshape(landmarks.shape[0], count - 1, count + 1, 2)[:, :, :-1]
+    positions: Tensor = others.reshape(landmarks.shape[0], count, -1).mT
     return positions

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from lightning_modules.landmarkers.fixed import Array, FixedLandmarker, in_batches, not_installed
+from lightning_modules.landmarkers.fixed import Array, FixedLandmarker, in_batches
+from lightning_modules.landmarkers.onnx.session import open_session
 from lightning_modules.weights import WeightsError
 
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -34,15 +34,9 @@ class OnnxLandmarker(FixedLandmarker):
     def load(self, path: Path) -> None:
         """Read the file and check its input; see the class for errors."""
         try:
-            import onnxruntime
-        except ImportError as error:
-            raise not_installed("onnxruntime", "onnx", f"the ONNX file {path}") from error
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # warnings about what it optimises, a line each
-        # By itself it takes all of the machine's cores, whatever this process may use.
-        options.intra_op_num_threads = torch.get_num_threads()
-        try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.session = open_session(path)
+        except WeightsError:
+            raise
         except Exception as error:  # onnxruntime's have no common base
             raise self.unreadable("an ONNX network", error) from error
         inputs = self.session.get_inputs()
