@@ -23,6 +23,9 @@ landmarker gives 0.12 at most on 25 caricatures and 0.08 on 25 photos; beside fa
 _DOUBT: Final = (12.0, 8.0)
 """Largest doubt, in %, of a face, and of one that the detector did not see lately. In the same places the light
 landmarker gives 7.3 and 4.0 at most on faces; beside them, 10 and more on 9 of 10."""
+_DOUBLED: Final = (2.0, 6.0)
+"""How much larger than usual a face's doubt may be, and the doubt, in %, up to which it may be so: where another face
+comes before it, its landmarks fall apart first."""
 _UNSEEN: Final = 3
 """From how many detections in a row without a face it is not seen lately."""
 _VISIBLE: Final = 0.5
@@ -33,12 +36,12 @@ _MEMORY: Final = 1.0
 """Seconds for which a lost face may come back as itself."""
 _INERTIA: Final = 0.7
 """Share of a face's last velocity in its new one: landmarks jump a little from frame to frame."""
+_SLOWLY: Final = 1 / 30
+"""Share of a frame's doubt in the usual one."""
 _REACH: Final = (0.5, 1.5)
 """How far from there it may come back, in sides of its box, and how much farther each second."""
 _GROWTH: Final = 1.6
 """How much larger or smaller its box may be then."""
-_APART: Final = 0.1
-"""Intersection over union from which a face may hide another: the hidden one's landmarks are drawn along."""
 _THUMBNAIL: Final = (32, 24)
 _CUT: Final = (24.0, 0.5)
 """Mean change of a small copy's values (0 to 255) and the colours' overlap (0 to 1) beyond which a frame begins
@@ -122,6 +125,17 @@ class _Track:
     smoother: Smoother | None
     velocity: Array = field(default_factory=lambda: np.zeros(2))
     unseen: int = 0
+    usual: float = math.nan
+    """Doubt over the last second or so, in %."""
+
+    def __post_init__(self) -> None:
+        self.usual = self.face.doubt
+
+    @property
+    def most_doubt(self) -> float:
+        """Doubt, in %, beyond which the face is lost; a landmarker that tells none never loses it so."""
+        most = _DOUBT[self.unseen >= _UNSEEN]
+        return most if math.isnan(self.usual) else min(most, max(_DOUBLED[0] * self.usual, _DOUBLED[1]))
 
     @property
     def turn(self) -> float:
@@ -150,13 +164,14 @@ class _Track:
         places = self.face.box, self.box_at(time)
         return 1 - min(float(np.linalg.norm(_centre(box) - _centre(face.box))) for box in places) / reach
 
-    def move(self, face: PredictedFace, time: float, alone: bool) -> None:
-        """Take what was found in the next frame; the landmarks of a face that is not alone may be half another's."""
+    def move(self, face: PredictedFace, time: float) -> None:
+        """Take what was found in the next frame."""
         step = time - self.time
-        if step > 0 and alone:
+        if step > 0:
             now = (_centre(face.box) - _centre(self.face.box)) / step
             self.velocity = _INERTIA * self.velocity + (1 - _INERTIA) * now
         self.face, self.time = face, max(time, self.time)
+        self.usual += (face.doubt - self.usual) * _SLOWLY
 
     def told(self) -> TrackedFace:
         """The face as it is told, smoothed."""
@@ -226,14 +241,13 @@ class Tracker:
         good = [
             (track, face)
             for track, face in zip(self._tracks, faces, strict=True)
-            if is_face(face, image, _DOUBT[track.unseen >= _UNSEEN])
+            if is_face(face, image, track.most_doubt)
         ]
         kept = self._one_each(good, time)
         lost = [track for track in self._tracks if track not in kept]
         for track, face in good:
-            others = [other.box for one, other in good if one is not track]
             if track in kept:
-                track.move(face, time, alone=all(overlap(face.box, box) < _APART for box in others))
+                track.move(face, time)
         self._tracks, self._lost = kept, self._lost + lost
         return bool(lost)
 
@@ -272,6 +286,7 @@ class Tracker:
         for j, face in enumerate(faces):
             track = self._lost[whose[j]] if j in whose else self._begun(face, time)
             track.face, track.time, track.score, track.unseen = face, time, face.score, 0
+            track.usual = face.doubt
             self._tracks.append(track)
         self._lost = [track for track in self._lost if track not in self._tracks]
         self._tracks.sort(key=lambda track: track.number)

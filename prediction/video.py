@@ -28,6 +28,8 @@ _LEAD: Final = 8
 """Frames that are decoded before they are asked for."""
 _LARGEST_BASE: Final = 65535
 """Of MPEG-4's time base: ticks a second."""
+_LATE: Final = 0.5
+"""Seconds by which a video may be shorter than its head says, besides its last frame."""
 _NAMED: Final = 20
 """Broken places of a video that are named one by one."""
 
@@ -69,6 +71,7 @@ class Video:
         rate: frames a second on average; None where the file does not tell.
         base: seconds of a tick of its clock.
         length: how many frames it should have; None where the file does not tell.
+        seconds: how long it should be; None where the file does not tell, or where its sound may be longer.
         pixel: width of a pixel over its height.
         problems: errors about broken places, as they were met.
     """
@@ -79,6 +82,7 @@ class Video:
     rate: Fraction | None
     base: Fraction
     length: int | None
+    seconds: float | None
     pixel: Fraction
     container: Any
     stream: Any
@@ -124,7 +128,9 @@ class Video:
         pixel = stream.sample_aspect_ratio or codec.sample_aspect_ratio or Fraction(1)
         rate, base = stream.average_rate or stream.guessed_rate, stream.time_base or Fraction(1, 1000)
         length = stream.frames or None
-        return cls(path, codec.width, codec.height, rate, base, length, pixel, container, stream)
+        microseconds = None if container.streams.audio else container.duration
+        seconds = microseconds / 10**6 if microseconds else None
+        return cls(path, codec.width, codec.height, rate, base, length, seconds, pixel, container, stream)
 
     def __enter__(self) -> "Video":
         return self
@@ -139,7 +145,7 @@ class Video:
             DataError: there was none.
         """
         first: float | None = None
-        last, index = -math.inf, 0
+        last, index, shown = -math.inf, 0, 0.0
         for decoded in self._decoded():
             time = decoded.time
             if time is None or time <= last:  # a broken clock: go on at the usual rate
@@ -148,12 +154,16 @@ class Video:
             image = upright(decoded.to_ndarray(format="rgb24"), display_matrix(decoded))
             if index == 0:
                 self._look_at_first(image, decoded)
+            # To the end of the frame: the last one of a screen's recording may stay for long.
+            shown = time - first + float((decoded.duration or 0) * (decoded.time_base or 0))
             yield Frame(index, time - first, image)
             index += 1
         if not index:
             raise bad_file(self.path, "no picture that can be decoded", _EXPECTED, "Copy or download it again.")
         if self.length is not None and index + self._lost < self.length:
-            self._tell(f"ends after {index} of {self.length} frames")
+            self._tell(f"an end after {index} of {self.length} frames")
+        elif self.seconds is not None and shown < self.seconds - _LATE:
+            self._tell(f"an end after {shown:.1f} of {self.seconds:.1f} s")
 
     def _look_at_first(self, image: ByteArray, decoded: Any) -> None:
         turned = image.shape[:2] != (decoded.height, decoded.width)

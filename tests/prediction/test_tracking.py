@@ -137,6 +137,17 @@ def test_what_the_detector_does_not_confirm_needs_less_doubt_to_be_lost() -> Non
     assert certain[11] == [1]
 
 
+def test_a_face_whose_doubt_leaps_up_is_lost_though_others_have_as_much() -> None:
+    leaping = World(lambda i: [face_at(160, 120, doubt=3 if i < 5 else 9)] if i < 6 else [])
+    alike = World(lambda i: [face_at(160, 120, doubt=9)])
+    assert tracks(leaping, 5)[-1] == tracks(alike, 6)[-1] == [1]
+    tracker = Tracker(leaping, PLAIN)
+    for i in range(5):
+        tracker(leaping.frame(i), i / RATE)
+    leaping.find = lambda image: []  # type: ignore[method-assign]
+    assert tracker(leaping.frame(5), 5 / RATE) == []
+
+
 def test_smoothing_follows_each_face_apart() -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 1, (40, 2))

@@ -162,6 +162,19 @@ def test_a_file_cut_off_after_its_head_is_used_up_to_there(tmp_path: Path) -> No
     assert any(f"{path}" in str(problem) and "12" in str(problem) for problem in summary.problems)
 
 
+def test_a_stream_cut_off_in_the_middle_is_told(tmp_path: Path) -> None:
+    # Matroska tells how long it is, not how many frames it has.
+    path = make(tmp_path / "clip.mkv", [picture(i) for i in range(12)], list(range(0, 2400, 200)))
+    with Video.open(path) as whole:
+        assert len(list(whole.frames())) == 12
+    assert whole.problems == []
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with Video.open(path) as video:
+        assert 2 <= len(list(video.frames())) < 10
+    assert "clip.mkv: found an end after" in str(video.problems[0])
+
+
 def audio(path: Path) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
