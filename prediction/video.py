@@ -112,7 +112,8 @@ class Video:
     @classmethod
     def _opened(cls, path: Path, container: Any) -> "Video":
         # A song's cover is a stream of video to FFmpeg.
-        shown = [s for s in container.streams.video if "attached_pic" not in s.disposition.name]
+        cover = pyav().stream.Disposition.attached_pic
+        shown = [stream for stream in container.streams.video if not stream.disposition & cover]
         if not shown:
             found = "sound only" if container.streams.audio else "no pictures"
             raise bad_file(path, found, _EXPECTED, "Give a file with pictures.")

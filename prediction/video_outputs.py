@@ -278,7 +278,7 @@ def predict_video(
     with Video.open(source) as video:
         folder = Path(out).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-        seen = _Seen()
+        seen = Seen()
         writers = frame_outputs(folder, outputs, video.rate, video.base, video.pixel)
         with writing(writers), closing(in_thread(video.frames())) as frames:
             for frame in tracked(predictor, frames, how):
@@ -291,15 +291,19 @@ def predict_video(
 
 
 @dataclass
-class _Seen:
+class Seen:
+    """Counts frames and faces."""
+
     frames: int = 0
     without: int = 0
     tracks: set[int] = field(default_factory=set)
 
     def add(self, frame: VideoFrame) -> None:
+        """Count a frame."""
         self.frames += 1
         self.without += not frame.faces
         self.tracks |= {face.track for face in frame.faces}
 
     def summary(self, seconds: float, problems: Sequence[DataError] = ()) -> VideoSummary:
+        """What was counted."""
         return VideoSummary(self.frames, self.without, len(self.tracks), seconds, tuple(problems))
