@@ -20,7 +20,7 @@ FLOORS = {
     "callbacks": (),
     "prediction": (
         *("faces", "images", "views", "detection", "predictor", "pictures", "outputs", "smoothing", "tracking"),
-        *("video", "video_outputs", "demo"),
+        *("video", "video_outputs", "camera", "demo"),
     ),
     "experiments": (
         *(
