@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, get_args
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from datamodules.faces import ByteArray, DataError
 from prediction.predictor import Predictor
@@ -103,24 +104,21 @@ class TkWindow:
     def __init__(self, title: str = _TITLE) -> None:
         import tkinter
 
-        from PIL import Image, ImageTk
+        from PIL import ImageTk
 
-        self._as_photo = lambda image: ImageTk.PhotoImage(Image.fromarray(image), master=self._root)
-        self._root = tkinter.Tk()
-        self._root.title(title)
-        self._label = tkinter.Label(self._root, borderwidth=0)
+        root = tkinter.Tk()
+        root.title(title)
+        root.protocol("WM_DELETE_WINDOW", self._end)
+        root.bind("q", self._end)
+        self._root, self._label, self._photo = root, tkinter.Label(root, borderwidth=0), ImageTk.PhotoImage
         self._label.pack()
-        self._open = True
-        self._root.protocol("WM_DELETE_WINDOW", self._end)
-        self._root.bind("q", self._end)
-        self._gone: type[Exception] = tkinter.TclError
+        self._open, self._gone = True, tkinter.TclError
 
     def show(self, image: ByteArray) -> bool:
         """Show a picture; False once the user has pressed q or closed the window."""
         try:
-            photo = self._as_photo(image)
-            self._label.configure(image=photo)
-            self._label.image = photo  # type: ignore[attr-defined]  # Tk does not keep it
+            self._shown = self._photo(Image.fromarray(image), master=self._root)  # kept: Tk does not
+            self._label.configure(image=self._shown)
             self._root.update()
         except self._gone:
             self._open = False
@@ -246,8 +244,8 @@ def predict_camera(
         folder.mkdir(parents=True, exist_ok=True)
     writers = frame_outputs(folder, outputs)
     try:
-        with writing(writers), closing(latest(source)) as frames:
-            for frame in tracked(predictor, frames, how):
+        with writing(writers), closing(tracked(predictor, latest(source), how)) as frames:
+            for frame in frames:
                 for writer in writers:
                     writer.add(frame)
                 seen.add(frame)

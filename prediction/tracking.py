@@ -33,6 +33,12 @@ _MEMORY: Final = 1.0
 """Seconds for which a lost face may come back as itself."""
 _INERTIA: Final = 0.7
 """Share of a face's last velocity in its new one: landmarks jump a little from frame to frame."""
+_REACH: Final = (0.5, 1.5)
+"""How far from there it may come back, in sides of its box, and how much farther each second."""
+_GROWTH: Final = 1.6
+"""How much larger or smaller its box may be then."""
+_APART: Final = 0.1
+"""Intersection over union from which a face may hide another: the hidden one's landmarks are drawn along."""
 _THUMBNAIL: Final = (32, 24)
 _CUT: Final = (24.0, 0.5)
 """Mean change of a small copy's values (0 to 255) and the colours' overlap (0 to 1) beyond which a frame begins
@@ -105,7 +111,7 @@ _FAST: Final = 0.1
 """Change of a face's square from one frame to the next, as a share of its side, from which it is looked at again."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Track:
     """A face's history: what was last found, unsmoothed, and how its box moves."""
 
@@ -134,10 +140,20 @@ class _Track:
         """Where the box is by now, if it moves on as it did."""
         return self.face.box + np.tile(self.velocity * (time - self.time), 2)
 
-    def move(self, face: PredictedFace, time: float) -> None:
-        """Take what was found in the next frame."""
+    def nearness(self, face: PredictedFace, time: float) -> float:
+        """How near a face is to where this one, lost, may be by now: 1 at the place, 0 and less beyond reach."""
+        side, other = (float((box[2:] - box[:2]).max()) for box in (self.face.box, face.box))
+        if not 1 / _GROWTH < other / side < _GROWTH:
+            return 0.0
+        reach = side * (_REACH[0] + _REACH[1] * (time - self.time))
+        # It may have stopped where it was lost, e.g. at the picture's edge, or have moved on.
+        places = self.face.box, self.box_at(time)
+        return 1 - min(float(np.linalg.norm(_centre(box) - _centre(face.box))) for box in places) / reach
+
+    def move(self, face: PredictedFace, time: float, alone: bool) -> None:
+        """Take what was found in the next frame; the landmarks of a face that is not alone may be half another's."""
         step = time - self.time
-        if step > 0:
+        if step > 0 and alone:
             now = (_centre(face.box) - _centre(self.face.box)) / step
             self.velocity = _INERTIA * self.velocity + (1 - _INERTIA) * now
         self.face, self.time = face, max(time, self.time)
@@ -215,8 +231,9 @@ class Tracker:
         kept = self._one_each(good, time)
         lost = [track for track in self._tracks if track not in kept]
         for track, face in good:
+            others = [other.box for one, other in good if one is not track]
             if track in kept:
-                track.move(face, time)
+                track.move(face, time, alone=all(overlap(face.box, box) < _APART for box in others))
         self._tracks, self._lost = kept, self._lost + lost
         return bool(lost)
 
@@ -250,16 +267,13 @@ class Tracker:
         """Begin tracks, or go on with lost ones, at faces that no track follows."""
         taken = [track.face.box for track in self._tracks]
         faces = [face for face in faces if all(overlap(face.box, box) < self._how.merged for box in taken)]
-        back = matched([t.box_at(time) for t in self._lost], [f.box for f in faces], self._how.overlap)
-        last = matched([t.face.box for t in self._lost], [f.box for f in faces], self._how.overlap)
-        # First where a face would be by now, else where it was: one that is hidden may have stopped.
-        whose = {j: i for i, j in last.items() if i not in back} | {j: i for i, j in back.items()}
+        pairs = [(t.nearness(face, time), i, j) for i, t in enumerate(self._lost) for j, face in enumerate(faces)]
+        whose = {j: i for i, j in _greedy([pair for pair in pairs if pair[0] > 0]).items()}
         for j, face in enumerate(faces):
             track = self._lost[whose[j]] if j in whose else self._begun(face, time)
             track.face, track.time, track.score, track.unseen = face, time, face.score, 0
             self._tracks.append(track)
-        returned = {id(self._lost[i]) for i in whose.values()}
-        self._lost = [track for track in self._lost if id(track) not in returned]
+        self._lost = [track for track in self._lost if track not in self._tracks]
         self._tracks.sort(key=lambda track: track.number)
 
     def _begun(self, face: PredictedFace, time: float) -> _Track:
@@ -300,10 +314,15 @@ def matched(boxes: Sequence[Array], others: Sequence[Array], least: float) -> di
         The number of the other for the number of each box that has one.
     """
     pairs = [(overlap(box, other), i, j) for i, box in enumerate(boxes) for j, other in enumerate(others)]
+    return _greedy([pair for pair in pairs if pair[0] >= least])
+
+
+def _greedy(pairs: Sequence[tuple[float, int, int]]) -> dict[int, int]:
+    """Of pairs (how good, one, other), the best ones first, those in which none is in a better one."""
     found: dict[int, int] = {}
-    for shared, i, j in sorted(pairs, key=lambda pair: -pair[0]):
-        if shared >= least and i not in found and j not in found.values():
-            found[i] = j
+    for _, one, other in sorted(pairs, key=lambda pair: -pair[0]):
+        if one not in found and other not in found.values():
+            found[one] = other
     return found
 
 

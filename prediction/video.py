@@ -5,7 +5,7 @@ PyAV (FFmpeg's libraries) reads and writes; it is imported when it is needed.
 
 import logging
 import math
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -132,7 +132,7 @@ class Video:
     def __exit__(self, *_: object) -> None:
         self.container.close()
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Generator[Frame, None, None]:
         """All frames that can be decoded, in the order in which they are shown.
 
         Raises:
@@ -213,18 +213,21 @@ def faces_in_video(
         DataError: the file is no video, or nothing of it can be decoded.
         WeightsError: PyAV is not installed.
     """
-    with Video.open(source) as video, closing(in_thread(video.frames())) as frames:
-        yield from tracked(predictor, frames, how)
+    with Video.open(source) as video:
+        yield from tracked(predictor, in_thread(video.frames()), how)
 
 
-def tracked(predictor: Predictor | Finder, frames: Iterable[Frame], how: Tracking) -> Iterator[VideoFrame]:
-    """Frames, in their order, with their faces."""
+def tracked(
+    predictor: Predictor | Finder, frames: Generator[Frame, None, None], how: Tracking
+) -> Generator[VideoFrame, None, None]:
+    """Frames, in their order, with their faces; ``frames`` are closed with this generator."""
     tracker = Tracker(predictor, how, follower(predictor) if isinstance(predictor, Predictor) else None)
-    for frame in frames:
-        yield VideoFrame(frame.index, frame.time, frame.image, tracker(frame.image, frame.time))
+    with closing(frames):
+        for frame in frames:
+            yield VideoFrame(frame.index, frame.time, frame.image, tracker(frame.image, frame.time))
 
 
-def in_thread(items: Iterator[_Item], lead: int = _LEAD) -> Generator[_Item, None, None]:
+def in_thread(items: Generator[_Item, None, None], lead: int = _LEAD) -> Generator[_Item, None, None]:
     """The same items, taken in a thread before they are asked for; it has ended when this generator is closed.
 
     Args:
@@ -248,6 +251,7 @@ def in_thread(items: Iterator[_Item], lead: int = _LEAD) -> Generator[_Item, Non
             for item in items:
                 put(item)
                 if stop.is_set():
+                    items.close()
                     break
         except BaseException as error:
             problem = error

@@ -280,8 +280,10 @@ def predict_video(
         folder.mkdir(parents=True, exist_ok=True)
         seen = Seen()
         writers = frame_outputs(folder, outputs, video.rate, video.base, video.pixel)
-        with writing(writers), closing(in_thread(video.frames())) as frames:
-            for frame in tracked(predictor, frames, how):
+        # Three threads: one decodes, one finds faces, this one draws and encodes.
+        frames = in_thread(tracked(predictor, in_thread(video.frames()), how), lead=4)
+        with writing(writers), closing(frames):
+            for frame in frames:
                 for writer in writers:
                     writer.add(frame)
                 seen.add(frame)

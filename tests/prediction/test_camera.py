@@ -147,6 +147,61 @@ def test_no_tkinter_is_said(caplog: pytest.LogCaptureFixture, monkeypatch: pytes
     assert "tkinter is missing" in caplog.text
 
 
+class FakeTk:
+    """What of tkinter a window uses; the user does ``then`` at the second update."""
+
+    TclError = type("TclError", (Exception,), {})
+
+    def __init__(self, then: str) -> None:
+        self.then, self.updates, self.handlers, self.gone = then, 0, {}, False
+
+    def Tk(self) -> "FakeTk":  # noqa: N802
+        return self
+
+    def Label(self, *_: object, **__: object) -> "FakeTk":  # noqa: N802
+        return self
+
+    def title(self, text: str) -> None:
+        assert "q" in text
+
+    def protocol(self, name: str, handler: Callable[..., None]) -> None:
+        self.handlers[name] = handler
+
+    bind = protocol
+
+    def pack(self) -> None: ...
+
+    def configure(self, image: object) -> None:
+        if self.gone:
+            raise self.TclError("application has been destroyed")
+
+    def update(self) -> None:
+        self.updates += 1
+        if self.updates == 2 and self.then in self.handlers:
+            self.handlers[self.then]("event")
+        self.gone = self.updates == 2 and self.then == "killed"
+
+    def destroy(self) -> None:
+        self.handlers.clear()
+
+
+@pytest.mark.parametrize(("then", "shown"), [("q", 2), ("WM_DELETE_WINDOW", 2), ("killed", 3)])
+def test_a_window_is_closed_by_its_user(monkeypatch: pytest.MonkeyPatch, then: str, shown: int) -> None:
+    import sys
+
+    from PIL import ImageTk
+
+    tk = FakeTk(then)
+    monkeypatch.setitem(sys.modules, "tkinter", tk)
+    monkeypatch.setattr(ImageTk, "PhotoImage", lambda image, master: image)
+    window = open_window()
+    assert window is not None
+    still_open = [window.show(WORLD.frame(i)) for i in range(shown)]
+    assert still_open == [True] * (shown - 1) + [False]
+    window.close()
+    assert tk.handlers == {}
+
+
 def test_cameras_have_numbers() -> None:
     assert [camera_number(source) for source in ("camera", "camera:0", "camera:12")] == [0, 0, 12]
     with pytest.raises(DataError, match="camera:front: found the camera 'front', expected its number"):

@@ -12,7 +12,7 @@ import torch
 
 from datamodules.synthetic import draw_face
 from datamodules.transforms import apply_matrix
-from experiments.checkpoints import load_landmarker
+from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
 from lightning_modules.landmarkers.base import Landmarker
 from prediction.detection.base import Detections
 from prediction.predictor import Predictor
@@ -25,7 +25,7 @@ RATE, SIZE = 30.0, 256
 def landmarker() -> Iterator[Landmarker]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield load_landmarker()
+    yield load_landmarker(DEFAULT_WEIGHTS)
     torch.set_num_threads(threads)
 
 

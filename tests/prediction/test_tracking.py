@@ -84,6 +84,27 @@ def test_faces_that_cross_keep_their_tracks() -> None:
     assert [frame[1] for frame in told] == sorted(frame[1] for frame in told)
 
 
+def test_a_face_that_another_draws_along_while_it_is_hidden_keeps_its_track() -> None:
+    # As real landmarkers do: half hidden, the second face's landmarks stick to the first one's.
+    def faces(i: int) -> list[PredictedFace]:
+        front, behind = face_at(60 + 5 * i, 120), face_at(260 - 7 * i, 126)
+        shared = overlap(front.box, behind.box)
+        if shared > 0.3:
+            return [front]
+        return [front, face_at(220 - 5 * i, 126)] if shared > 0.1 else [front, behind]
+
+    told = tracks(World(faces), 36)
+    assert told[0] == told[35] == [1, 2]
+    assert [1] in told
+
+
+def test_what_is_far_from_where_a_face_was_lost_is_another() -> None:
+    told = tracks(World(lambda i: [face_at(80, 120)] if i < 5 else [face_at(240, 120)] if i > 8 else []), 12)
+    assert (told[4], told[11]) == ([1], [2])
+    told = tracks(World(lambda i: [face_at(80, 120)] if i < 5 else [face_at(80, 120, 110)] if i > 8 else []), 12)
+    assert (told[4], told[11]) == ([1], [2])
+
+
 def test_two_tracks_on_one_face_become_one() -> None:
     # Two faces until the second is no more: the landmarker then finds the first in both squares.
     world = World(lambda i: [face_at(140, 120)] + ([face_at(172, 120)] if i < 5 else []))
