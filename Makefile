@@ -34,7 +34,7 @@ GRID ?= methods
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate figure curves grid import-weights export pack card peers test lint bench
+.PHONY: help setup train evaluate predict figure curves grid import-weights export pack card peers demo test lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
@@ -52,15 +52,23 @@ help: ## this
 		-e 's/@landmarkers/$(call names,configs/landmarkers)/' -e 's/@profiles/$(call names,configs/profiles)/' \
 		-e 's/@grids/$(call names,experiments/grids)/'
 
-# The stamp is newer than what it was made from exactly when the environment is up to date.
-$(VENV)/.ready: pyproject.toml constraints.txt
-	@if command -v uv >/dev/null 2>&1; then \
+# Installs this project with the extras $(1), after making the environment if there is none.
+install = @if command -v uv >/dev/null 2>&1; then \
 		{ [ -x $(BIN)/python ] || uv venv --quiet --python "$(PYTHON)" $(VENV); } && \
-		uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[dev]"; \
+		uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[$(1)]"; \
 	else \
 		{ [ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV); } && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(1)]"; \
 	fi
+
+# The stamp is newer than what it was made from exactly when the environment is up to date.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(call install,dev)
+	@touch $@
+
+# Extras that only some commands need.
+$(VENV)/.predict $(VENV)/.demo: $(VENV)/.%: $(VENV)/.ready
+	$(call install,$*)
 	@touch $@
 
 setup: $(VENV)/.ready ## a virtual environment in .venv with everything (again: nothing to do)
@@ -73,6 +81,11 @@ train: setup ## pretrain, adapt, test: SETTING METHOD LANDMARKER PROFILE SEED, D
 evaluate: setup ## score a checkpoint (or the shipped weights) on labelled faces: TEST=folder [CKPT=…] [OUT=metrics.json]
 	@$(if $(TEST),,$(error TEST is not set: make evaluate TEST=folder [CKPT=runs/…/last.ckpt]))
 	@$(RUN) evaluate $(call option,CKPT,ckpt) $(call option,TEST,test) $(call option,OUT,out) $(ARGS)
+
+predict: $(VENV)/.predict ## landmarks on pictures: INPUT=image|folder|video|camera [CKPT=…] [OUT=predictions] [DETECTOR=…] [OVERWRITE=1]
+	@$(if $(value INPUT),,$(error INPUT is not set: make predict INPUT=image, folder, video or camera [OUT=predictions]))
+	@$(RUN) predict $(call option,INPUT,input) $(call option,CKPT,ckpt) $(call option,OUT,out) \
+		$(call option,DETECTOR,detector) $(call flag,OVERWRITE,overwrite) $(ARGS)
 
 figure: setup ## a photo warped onto a stylised face: PHOTO=photo.jpg STYLISED=face.png [CKPT=…] [OUT=figure.png]
 	@$(if $(and $(PHOTO),$(STYLISED)),,$(error PHOTO and STYLISED are not both set: make figure PHOTO=photo.jpg STYLISED=face.png))
@@ -109,12 +122,16 @@ peers: setup ## other people's landmarkers side by side: DATA=root [PEERS=folder
 	@$(RUN) peers $(call option,DATA,data) $(call option,PEERS,peers) $(if $(BESIDE),--beside $(BESIDE)) \
 		$(call option,OUT,out) $(ARGS)
 
+demo: $(VENV)/.demo ## a page in the browser: landmarks, a photo warped onto a drawing: [CKPT="one or two"] [ARGS="--port 8000"]
+	@$(RUN) demo $(if $(CKPT),--ckpt $(CKPT)) $(ARGS)
+
 test: setup ## pass the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: setup ## speed and memory of the warp and of the landmarkers
+bench: $(VENV)/.predict ## speed and memory of the warp, of the landmarkers and of prediction
 	@$(RUN) bench-warp
 	@$(RUN) bench-landmarkers $(ARGS)
+	@$(RUN) bench-predict

@@ -4,6 +4,7 @@ Two coordinate frames occur. *Image pixels*: (x, y) in the original image, pixel
 the right, y down. *Crop coordinates*: ``p = x_px / size`` in the square crop of ``size`` pixels.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -86,6 +87,49 @@ class FaceSet(Sequence[Face], ABC):
         if not 0 <= index < len(self):
             raise IndexError(index)
         return self.face(index)
+
+
+class BoxedFaces(FaceSet):
+    """A face set with boxes of its own in the place of those given, e.g. detected ones.
+
+    Args:
+        faces: the set.
+        boxes: of each face, ``(x0, y0, x1, y1)`` in image pixels, or None where there is none: then the whole image.
+    """
+
+    def __init__(self, faces: FaceSet, boxes: Sequence[FloatArray | None]) -> None:
+        assert len(faces) == len(boxes), "a box, or None, for each face"
+        self.faces, self.boxes = faces, list(boxes)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    @property
+    def has_landmarks(self) -> bool:
+        return self.faces.has_landmarks
+
+    def subsets(self) -> list[tuple[str, ...]]:
+        return self.faces.subsets()
+
+    def shapes(self) -> list[FloatArray]:
+        return self.faces.shapes()
+
+    def frontal(self) -> list[int]:
+        return self.faces.frontal()
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for box in self.boxes:
+            digest.update(b"-" if box is None else np.asarray(box, np.float32).tobytes())
+        return f"boxed({digest.hexdigest()[:16]}):{self.faces.fingerprint()}"
+
+    @property
+    def lacking(self) -> int:
+        """How many faces have no box."""
+        return sum(box is None for box in self.boxes)
+
+    def face(self, index: int) -> Face:
+        return replace(self.faces[index], box=self.boxes[index])
 
 
 class UnlabelledFaces(FaceSet):

@@ -25,6 +25,8 @@ IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".t
 # Files are decoded by their content, not by their suffix: downloaded ".jpg" files often hold another format.
 _DECODERS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 Image.init()  # loads the decoders, which Image.open does not do when it is given a list of formats
+# Pillow's own limit, of 89 million, warns of a large scan. Beyond twice this one it refuses.
+Image.MAX_IMAGE_PIXELS = 200_000_000
 _QUARTER_TURNS: Final = frozenset({5, 6, 7, 8})
 """EXIF orientations that exchange width and height."""
 _LANDMARKS: Final = f"{NUM_LANDMARKS} landmarks (iBUG-68)"
@@ -155,8 +157,32 @@ def read_image(path: str | Path) -> ByteArray:
     Raises:
         DataError: the file is missing, unreadable, empty, truncated or not an image.
     """
+    return read_picture(path)[0]
+
+
+def read_picture(path: str | Path) -> tuple[ByteArray, int]:
+    """What :func:`read_image` gives, and how many pictures follow one another in the file: more than 1 if it moves.
+
+    Of several, the first is decoded.
+
+    Raises:
+        DataError: as :func:`read_image`.
+    """
     with _opened(path) as image:
-        return np.array(_as_rgb(ImageOps.exif_transpose(image)), np.uint8)
+        # A JPEG of several (MPO) holds other views of the same moment, as telephones make them.
+        frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+        image.seek(0)
+        return upright_rgb(image), frames
+
+
+def upright_rgb(image: Image.Image) -> ByteArray:
+    """The pixels of a Pillow image as :func:`read_image` gives them, uint8, shape ``(H, W, 3)``.
+
+    Raises:
+        ValueError: its pixels are floating-point numbers.
+        OSError: its file is damaged.
+    """
+    return np.array(_as_rgb(ImageOps.exif_transpose(image)), np.uint8)
 
 
 def check_image(path: str | Path) -> tuple[int, int, int]:

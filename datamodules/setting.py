@@ -2,21 +2,25 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from datamodules.base import FaceDataModule, read_tests
 from datamodules.experiment import ExperimentDataModule, Roles
-from datamodules.faces import FaceSet, JoinedFaces, TrainBatch, UnlabelledFaces
+from datamodules.faces import BoxedFaces, DataError, FaceSet, FloatArray, JoinedFaces, TrainBatch, UnlabelledFaces
 from datamodules.files import OnError
 from datamodules.transforms import Augmentation
 
 _log = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
+
+TargetBox = Literal["given", "detected"]
+"""Where the crops of target images come from."""
 
 
 class SettingDataModule(ExperimentDataModule):
@@ -30,6 +34,8 @@ class SettingDataModule(ExperimentDataModule):
             own paths from it).
         oracle_box: crop target training images to their annotated box (the paper's protocol). Otherwise their crop is
             the given or detected box, or the whole image.
+        target_box: ``given``: a target image's box in boxes.csv; ``detected``: the box that a face detector finds.
+            Where there is none, the whole image. Not used with ``oracle_box``.
         image_size: side of the crops, in pixels (linked to the landmarker's by the command line).
         batch_size: pairs per training step and process.
         eval_batch_size: faces per evaluation step.
@@ -41,7 +47,15 @@ class SettingDataModule(ExperimentDataModule):
         strict_counts: whether every set refuses other numbers of images than the published ones; None leaves each
             set's own choice.
         seed: of order and augmentation (linked to ``seed_everything`` by the command line).
+
+    Attributes:
+        detect: finds the boxes of a face set, None for a face without; the command line gives it a detector, which this
+            room knows nothing of.
+        detected: the target with the boxes found, once it was read with ``target_box=detected``; else None.
     """
+
+    detect: Callable[[FaceSet], Sequence[FloatArray | None]] | None = None
+    detected: BoxedFaces | None = None
 
     def __init__(
         self,
@@ -50,6 +64,7 @@ class SettingDataModule(ExperimentDataModule):
         tests: Sequence[FaceDataModule] = (),
         root: str = SYNTHETIC,
         oracle_box: bool = False,
+        target_box: TargetBox = "given",
         image_size: int = 256,
         batch_size: int = 16,
         eval_batch_size: int = 32,
@@ -61,6 +76,9 @@ class SettingDataModule(ExperimentDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if oracle_box and target_box == "detected":
+            raise ValueError("oracle_box is true and target_box is detected; expected one of them. Leave one out.")
+        self.target_box = target_box
         self.image_size, self.batch_size, self.eval_batch_size = image_size, batch_size, eval_batch_size
         self.steps_per_epoch, self.num_workers = steps_per_epoch, num_workers
         self.augmentation, self.seed, self.oracle_box = augmentation, seed, oracle_box
@@ -84,14 +102,28 @@ class SettingDataModule(ExperimentDataModule):
         return Roles(joined, hidden, read_tests(tests))
 
     def _hidden(self, target: list[FaceSet]) -> UnlabelledFaces:
-        hidden = UnlabelledFaces(JoinedFaces(target), self.oracle_box)
-        protocol = (
-            "annotated box (oracle_box: true, the paper's protocol)"
-            if self.oracle_box
-            else "given or detected box, else the whole image (oracle_box: false: labels stay unused)"
-        )
-        _log.info("target: %d faces, labels hidden; crops from the %s", len(hidden), protocol)
+        joined: FaceSet = JoinedFaces(target)
+        if self.target_box == "detected":
+            joined = self.detected = self._boxed(joined)
+        hidden = UnlabelledFaces(joined, self.oracle_box)
+        _log.info("target: %d faces, labels hidden; crops from the %s", len(hidden), self._protocol())
         return hidden
+
+    def _boxed(self, target: FaceSet) -> BoxedFaces:
+        if self.detect is None:
+            raise DataError(
+                "data.target_box: found detected, and no detector; expected one. Train by a command (make train, "
+                "python -m experiments fit), or set `detect` of the data module."
+            )
+        return BoxedFaces(target, self.detect(target))
+
+    def _protocol(self) -> str:
+        if self.oracle_box:
+            return "annotated box (oracle_box: true, the paper's protocol)"
+        if self.detected is not None:
+            without = self.detected.lacking
+            return f"detected box, the whole image for {without} of {len(self.detected)} in which no face was found"
+        return "given box, else the whole image (oracle_box: false: labels stay unused)"
 
 
 class UnpairedImages(LightningDataModule):

@@ -97,8 +97,8 @@ class Augmentation:
             )
 
 
-StartBox = Literal["annotated", "given", "whole"]
-"""Where the first crop of a face comes from: its annotated landmarks, its given box, or the whole image."""
+StartBox = Literal["annotated", "given", "detected", "whole"]
+"""Where the first crop of a face comes from: its annotated landmarks, its given or detected box, or the whole image."""
 
 
 class Square(NamedTuple):
@@ -139,8 +139,8 @@ def crop_square(face: Face, start: StartBox | None = None) -> Square:
 
     Args:
         face: the face.
-        start: ``annotated``: around the landmarks' box; ``given``: around the given or detected box, or the whole image
-            where there is none; ``whole``: the whole image. If None, the first of these that the face has.
+        start: ``annotated``: around the landmarks' box; ``given`` or ``detected``: around the box that the face has, or
+            the whole image where it has none; ``whole``: the whole image. If None, the first of these that it has.
 
     Raises:
         DataError: the box is empty; or it is to be that of the landmarks and the face has none.

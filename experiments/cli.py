@@ -18,6 +18,7 @@ from datamodules.setting import SettingDataModule
 from experiments.artifacts import Pretraining, RunContext, Translation, pretrained_start, trained_translator
 from experiments.artifacts.translators import load_translator_weights
 from experiments.checkpoints import landmarker_spec, load_start, load_weights, read_checkpoint
+from experiments.detectors import TargetDetection
 from experiments.errors import UsageError, option_error
 from experiments.run_folder import prepare_run_folder
 from lightning_modules.methods.base import FaceMethod
@@ -174,6 +175,7 @@ class WarpmarkCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         self.method = cast(FaceMethod, self.model)
         self.data = cast(SettingDataModule, self.datamodule)
+        self.data.detect = self.target_detection = TargetDetection()
         config = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False, skip_none=False))
         config = config.get(str(self.subcommand), config)
         self.trainer_config = config["trainer"]
@@ -197,7 +199,10 @@ class WarpmarkCLI(LightningCLI):
         # All that can be wrong is found before an earlier run is moved aside and any time is spent.
         self._check(ckpt_path, resume)
         if self.trainer.is_global_zero:
-            prepare_run_folder(Path(self.trainer.default_root_dir), resume)
+            folder = Path(self.trainer.default_root_dir)
+            prepare_run_folder(folder, resume)
+            if self.target_detection.found is not None:
+                self.target_detection.found.write(folder / "target_boxes.csv")
         self.start = self.provide_start()
         # A checkpoint of the run holds its translator too.
         if self.method.needs_translator and not ckpt_path:

@@ -62,14 +62,14 @@ class Protocol:
         return self.in_words()
 
     def in_words(self, without_box: int = 0, faces: int = 0) -> str:
-        """The same, and for how many of the faces that it was used on the whole image took the given box's place.
+        """The same, and for how many of the faces that it was used on the whole image took the box's place.
 
         Args:
-            without_box: number of faces without a given box.
+            without_box: number of faces without a given or detected box.
             faces: number of all.
         """
         box = "whole image" if self.box == "whole" else f"{self.box} box"
-        if self.box == "given" and without_box:
+        if self.box in ("given", "detected") and without_box:
             box += f" (the whole image for {without_box} of {faces} faces)"
         loose = [f"{self.loosen:g}× too large"] if self.loosen != 1 else []
         loose += [f"shifted by {self.shift:g}"] if self.shift else []

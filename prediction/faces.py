@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
-from datamodules.faces import FloatArray
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.ibug68 import OUTER_EYE_CORNERS
+
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -17,14 +22,26 @@ class PredictedFace:
         score: the detector's confidence, 0 to 1; NaN where no detector gave the box.
     """
 
-    landmarks: FloatArray
-    uncertainty: FloatArray
-    detected: FloatArray
+    landmarks: Array
+    uncertainty: Array
+    detected: Array
     score: float
 
     @property
-    def box(self) -> FloatArray:
+    def box(self) -> Array:
         """The landmarks' own box, ``x0, y0, x1, y1``, shape ``(4,)``."""
-        raise NotImplementedError  # helper B
+        return np.concatenate([self.landmarks.min(0), self.landmarks.max(0)])
 
+    @property
+    def interocular(self) -> float:
+        """The distance between the outer eye corners (36 and 45), in pixels."""
+        left, right = OUTER_EYE_CORNERS
+        return float(np.linalg.norm(self.landmarks[left] - self.landmarks[right]))
 
+    @property
+    def doubt(self) -> float:
+        """Mean uncertainty over the inter-ocular distance, in %: the unit of NME; NaN where it is not told.
+
+        NME correlates with it: what is sorted by it shows a person the doubtful faces first.
+        """
+        return 100 * float(self.uncertainty.mean()) / max(self.interocular, 1e-3)

@@ -20,7 +20,8 @@ def venv(tmp_path: Path) -> Path:
     said = f"import json, sys; open({str(tmp_path / 'said.json')!r}, 'w').write(json.dumps(sys.argv[1:]))"
     python.write_text(f"#!{sys.executable}\n{said}\n")
     python.chmod(0o755)
-    (tmp_path / ".ready").touch()
+    for stamp in (".ready", ".predict"):  # the latter last: it is made from the former
+        (tmp_path / stamp).touch()
     return tmp_path
 
 
@@ -82,3 +83,28 @@ def test_peers(venv: Path) -> None:
     said = make(venv, "peers", "DATA=faces", "PEERS=theirs", "BESIDE=a.ckpt b.ckpt", "OUT=table")
     assert said == ["peers", "--data", "faces", "--peers", "theirs", "--beside", "a.ckpt", "b.ckpt", "--out", "table"]
     assert "DATA is not set" in run_make(venv, "peers").stderr
+
+
+def test_demo_installs_what_it_needs_once(venv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installer = tmp_path / "path/uv"
+    installer.parent.mkdir()
+    installer.write_text(f'#!/bin/sh\necho "$@" >> "{tmp_path}/installed"\n')
+    installer.chmod(0o755)
+    monkeypatch.setenv("PATH", str(installer.parent), prepend=os.pathsep)
+    assert make(venv, "demo") == ["demo"]
+    assert make(venv, "demo", "CKPT=a.ckpt b.ckpt", "ARGS=--port 8000") == [
+        *("demo", "--ckpt", "a.ckpt", "b.ckpt", "--port", "8000"),
+    ]
+    (line,) = (tmp_path / "installed").read_text().splitlines()
+    assert line.startswith("pip install ")
+    assert line.endswith("-e .[demo]")
+
+
+def test_predict(venv: Path) -> None:
+    assert make(venv, "predict", "INPUT=my faces") == ["predict", "--input", "my faces"]
+    said = make(venv, "predict", "INPUT=a", "CKPT=b.ckpt", "OUT=c", "DETECTOR=whole", "OVERWRITE=1", "ARGS=--mirror")
+    assert said == [
+        *("predict", "--input", "a", "--ckpt", "b.ckpt", "--out", "c", "--detector", "whole"),
+        *("--overwrite", "--mirror"),
+    ]
+    assert "INPUT is not set" in run_make(venv, "predict").stderr

@@ -18,7 +18,10 @@ FLOORS = {
         *("translation", "methods"),
     ),
     "callbacks": (),
-    "prediction": ("faces", "images", "detection", "predictor", "smoothing", "tracking", "video", "outputs", "demo"),
+    "prediction": (
+        *("faces", "images", "views", "detection", "predictor", "pictures", "outputs", "smoothing", "tracking"),
+        *("video", "video_outputs", "demo"),
+    ),
     "experiments": (
         *(
             "errors",
@@ -27,6 +30,7 @@ FLOORS = {
             "catalogue",
             "compose",
             "checkpoints",
+            "detectors",
             "published_sets",
             "scoring",
             "card",

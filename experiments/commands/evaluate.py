@@ -13,11 +13,12 @@ import torch
 
 from callbacks.nme_table import ProtocolScores, print_protocols, print_scores
 from datamodules.datasets import FolderDataModule
-from datamodules.faces import DataError, FaceSet
+from datamodules.faces import BoxedFaces, DataError, FaceSet
 from datamodules.files import FileFaces
 from datamodules.loading import TestSet
 from datamodules.transforms import StartBox
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
+from experiments.detectors import detect_boxes, load_detector
 from experiments.errors import UsageError
 from experiments.run_folder import output_file
 from experiments.scoring import LOOSE, Protocol, Scores, score
@@ -50,8 +51,8 @@ def evaluate(
             landmarker, e.g. configs/peers/pfld.yaml
         out: where to write NME, FR@8 and AUC@8; each face's NME goes beside it, as .faces.csv
         on_error: what an unreadable image does
-        box: first crop: the annotated landmarks' box, the given one (boxes.csv; else the whole image), or the whole
-            image
+        box: first crop: the annotated landmarks' box, the given one (boxes.csv; else the whole image), that of the face
+            detector (the one nearest the annotated face; else the whole image), or the whole image
         loosen: make the annotated box so many times too large, as a detector's may be
         shift: and shift it by such a share of its side, each face's in a direction of its own
         recrop: crop again to the landmarks found, at most so often
@@ -72,7 +73,8 @@ def evaluate(
     protocol = _protocol(box, loosen, shift, seed, recrop, mirror, scales, tolerance)
     path = output_file(out)
     landmarker = load_landmarker(ckpt)
-    faces = _faces(test, on_error, protocol)
+    faces: FaceSet = _faces(test, on_error, protocol)
+    faces = _detected(faces, test) if protocol.box == "detected" else faces
     scores = _score(landmarker, faces, protocol)
     said = _said(protocol, faces)
     found: dict[str, Any] = {"checkpoint": ckpt, "folder": test, **said, **scores.as_dict()}
@@ -120,13 +122,25 @@ def _faces(folder: str, on_error: Literal["raise", "skip"], protocol: Protocol) 
     return faces
 
 
-def _without_box(protocol: Protocol, faces: FileFaces) -> int:
-    """For how many faces the whole image takes the given box's place."""
-    return sum(entry.box is None for entry in faces.entries) if protocol.box == "given" else 0
+def _detected(faces: FaceSet, folder: str) -> BoxedFaces:
+    """The faces with the default detector's boxes."""
+    boxed = BoxedFaces(faces, detect_boxes(load_detector(), faces).boxes)
+    found = len(boxed) - boxed.lacking
+    log.info("%s: the detector found %d of %d faces; of the others the whole image is taken", folder, found, len(boxed))
+    return boxed
 
 
-def _said(protocol: Protocol, faces: FileFaces) -> dict[str, Any]:
-    """What ``metrics.json`` says about the protocol: in words, its options, and how many faces have no given box."""
+def _without_box(protocol: Protocol, faces: FaceSet) -> int:
+    """For how many faces the whole image takes the place of the given or the detected box."""
+    if isinstance(faces, BoxedFaces):
+        return faces.lacking
+    if protocol.box != "given" or not isinstance(faces, FileFaces):
+        return 0
+    return sum(entry.box is None for entry in faces.entries)
+
+
+def _said(protocol: Protocol, faces: FaceSet) -> dict[str, Any]:
+    """What ``metrics.json`` says about the protocol: in words, its options, and how many faces have no box."""
     lacking = _without_box(protocol, faces)
     words = protocol.in_words(lacking, len(faces))
     return {"protocol": words, "options": asdict(protocol), **({"without_box": lacking} if lacking else {})}

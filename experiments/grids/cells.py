@@ -68,6 +68,13 @@ class Runner:
         """Whether the cell has its metrics, and is made of what it is to be made of now."""
         return (self.out / cell.name / "metrics.json").exists() and self._note(cell).get("key") == self._key(cell)
 
+    def start_of(self, cell: Cell) -> Path | None:
+        """The pretrained start that a finished cell went on from, or None if its method needs none."""
+        note = self._note(cell)
+        if "start" in note and (note["start"] is None or Path(note["start"]).exists()):
+            return Path(note["start"]) if note["start"] else None
+        return self.plain(cell).provide_start()
+
     def plain(self, cell: Cell) -> WarpmarkCLI:
         """The composed command line of the cell's pretrained start, not run: without budget and ``cells``."""
         return WarpmarkCLI(self.grid.choices_of(cell, self.folders).arguments(), run=False)
@@ -82,7 +89,8 @@ class Runner:
         resume = note.get("key") == key
         budget = note["budget"] if resume else self._budget(cell)
         start = self.plain(cell).provide_start()
-        self._beside(cell, "json").write_text(json.dumps({"key": key, "budget": budget}, indent=1) + "\n")
+        made_of = {"key": key, "budget": budget, "start": str(start) if start else None}
+        self._beside(cell, "json").write_text(json.dumps(made_of, indent=1) + "\n")
         layers = [
             budget,
             {"trainer": {"default_root_dir": str(self.out / cell.name), "enable_progress_bar": False}},

@@ -74,7 +74,7 @@ def _of_cell(runner: Runner, cell: Cell) -> Errors:
 
 
 def _of_start(runner: Runner, cell: Cell) -> Errors:
-    start = runner.plain(cell).provide_start()
+    start = runner.start_of(cell)
     if start is None:
         raise UsageError(f"row {cell.row!r} has no start to compare with; give --rows that have one.")
     return _kept(runner, cell, start, runner.out / f"start-{start.parent.name}.faces.csv")

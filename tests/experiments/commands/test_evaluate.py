@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules.formats import write_pts
 from tests.experiments.conftest import FinishedRun, OwnFolders
 from tests.experiments.helpers import checkpoint, merged, metrics, refused, rows, run, write_config
 from tests.layouts import write_folder
+from tests.prediction.drawn import drawn_face, group, landscape, save
 
 
 def evaluated(ckpt: Path, test: Path, out: Path) -> dict[str, Any]:
@@ -216,3 +218,27 @@ def test_runs_that_cannot_be_written(
     message = refused(capsys, *drawn_run.command, f"--paths.runs={tmp_path}/file/runs")
     assert f"error: {tmp_path}/file/runs/da_cariface" in message
     assert "--paths.runs=DIR" in message
+
+
+def test_the_detector_s_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two faces the annotated one's box is taken, and the whole image where there is none."""
+    folder = tmp_path / "faces"
+    for name, image, number in (("a", group(0, 1), 1), ("b", drawn_face(2).image, 2)):
+        truth = drawn_face(number).landmarks
+        assert truth is not None
+        save(folder / f"{name}.png", image)
+        write_pts(folder / f"{name}.pts", truth + np.array([192 * (name == "a"), 0]))
+    truth = drawn_face(0).landmarks
+    assert truth is not None
+    save(folder / "c.png", landscape())
+    write_pts(folder / "c.pts", truth)
+    for box in ("annotated", "detected"):
+        run("evaluate", f"--test={folder}", f"--out={tmp_path}/{box}.json", f"--box={box}")
+    assert "the detector found 2 of 3 faces" in capsys.readouterr().err
+    said = json.loads((tmp_path / "detected.json").read_text())
+    assert said["without_box"] == 1
+    assert said["protocol"].startswith("detected box (the whole image for 1 of 3 faces)")
+    one, other = (
+        [float(row["nme"]) for row in rows(tmp_path / f"{box}.faces.csv")][:2] for box in ("annotated", "detected")
+    )
+    assert np.abs(np.array(one) - other).max() < 2
