@@ -31,10 +31,14 @@ def names(kind: str) -> list[str]:
     return sorted(_files(kind))
 
 
-def command_names() -> list[str]:
-    """Our commands, as they are typed; each is the function of that name in a module of :mod:`experiments.commands`."""
-    modules = (_ROOT / "experiments" / "commands").glob("[!_]*.py")
-    return sorted(module.stem.replace("_", "-") for module in modules)
+def command_modules() -> dict[str, str]:
+    """The module of each of our commands, within :mod:`experiments.commands`, by the command's name as it is typed.
+
+    ``bench/warp.py`` is ``bench-warp``; each module has the function of its command, ``bench_warp``.
+    """
+    root = _ROOT / "experiments" / "commands"
+    parts = (file.relative_to(root).with_suffix("").parts for file in root.rglob("[!_]*.py"))
+    return dict(sorted(("-".join(names).replace("_", "-"), ".".join(names)) for names in parts))
 
 
 def file_of(kind: str, name: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any, Final, get_args, get_origin
 
 from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser, auto_cli
 
-from experiments.catalogue import command_names
+from experiments.catalogue import command_modules
 from experiments.errors import UsageError, nearest, option_error
 
 LIGHTNING: Final = ("fit", "test", "validate")
@@ -52,10 +52,11 @@ def command(name: str) -> Callable[..., Any]:
     Raises:
         UsageError: there is no such command; the message suggests the nearest.
     """
-    if name not in command_names():
-        raise UsageError(f"{name!r} is no command. {nearest(name, [*command_names(), *LIGHTNING])}")
-    module = name.replace("-", "_")
-    function: Callable[..., Any] = getattr(importlib.import_module(f"experiments.commands.{module}"), module)
+    modules = command_modules()
+    if name not in modules:
+        raise UsageError(f"{name!r} is no command. {nearest(name, [*modules, *LIGHTNING])}")
+    module = importlib.import_module(f"experiments.commands.{modules[name]}")
+    function: Callable[..., Any] = getattr(module, name.replace("-", "_"))
     return function
 
 
@@ -140,7 +141,7 @@ def _options(function: Callable[..., Any]) -> list[str]:
 
 
 def _overview() -> str:
-    ours = {name: (inspect.getdoc(command(name)) or "").splitlines()[0] for name in command_names()}
+    ours = {name: (inspect.getdoc(command(name)) or "").splitlines()[0] for name in command_modules()}
     theirs = dict.fromkeys(LIGHTNING, "The Lightning CLI's, e.g. --config=configs/base.yaml --config=…")
     lines = [f"  {name:<19}{text}" for name, text in (ours | theirs).items()]
     head = "warpmark COMMAND [OPTIONS]   (or: python -m experiments COMMAND [OPTIONS])"

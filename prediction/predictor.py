@@ -22,6 +22,12 @@ _TURNS = 2
 """How often at most a face's crop is turned level to the landmarks found."""
 _ONE_FACE = 0.5
 """Intersection over union of two landmark boxes from which they are one face's."""
+USUAL = Inference(recrop=2, tolerance=0.15)
+"""Crops again only where a face's square is off by more than 15 % of its side: a good box takes one crop.
+
+Through the default detector's boxes, that took 1.04 crops a face on 25 caricatures (NME 7.36 %; 7.24 % with a tolerance
+of 0.01, in three times the time; 7.00 % from the annotated box), and 1.01 on 150 photos of 300W's common set (3.34 %;
+3.32 %; 3.27 %)."""
 _HELD = 256 * 2**20
 """Bytes of pictures that wait for others to fill a batch."""
 
@@ -75,7 +81,7 @@ class Predictor:
         self,
         landmarker: Landmarker,
         detector: Detector,
-        inference: Inference = Inference(recrop=2),  # noqa: B008 - frozen
+        inference: Inference = USUAL,
         batch_size: int = 16,
         turned: bool = True,
     ) -> None:

@@ -70,6 +70,14 @@ def test_quotes_in_names_of_folders(venv: Path) -> None:
     assert make(venv, "evaluate", f"TEST={odd}", f"OUT={odd}.json")[1:] == ["--test", odd, "--out", f"{odd}.json"]
 
 
+def test_export(venv: Path) -> None:
+    assert make(venv, "export") == ["export"]
+    said = make(venv, "export", "CKPT=a b.ckpt", "OUT=m.onnx", "PRECISION=int8", "IMAGES=my faces")
+    assert said == [
+        *("export", "--ckpt", "a b.ckpt", "--out", "m.onnx", "--precision", "int8", "--images", "my faces"),
+    ]
+
+
 def test_peers(venv: Path) -> None:
     assert make(venv, "peers", "DATA=faces") == ["peers", "--data", "faces"]
     said = make(venv, "peers", "DATA=faces", "PEERS=theirs", "BESIDE=a.ckpt b.ckpt", "OUT=table")

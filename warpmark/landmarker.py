@@ -1,6 +1,7 @@
 """The one object of the Python API: a face landmarker with a detector in front of it."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,10 @@ from datamodules.faces import ByteArray, DataError
 from datamodules.formats import upright_rgb
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_fastest
 from experiments.detectors import DEFAULT_DETECTOR, THRESHOLD, load_detector
-from lightning_modules.landmarkers.inference import Inference
 from prediction.detection.base import Detector
 from prediction.faces import PredictedFace
 from prediction.images import ahead, as_picture, load_picture
-from prediction.predictor import Predictor
+from prediction.predictor import USUAL, Predictor
 from prediction.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def load(
     detector: str | Path | Detector = DEFAULT_DETECTOR,
     *,
     threshold: float = THRESHOLD,
-    recrop: int = 2,
+    recrop: int = USUAL.recrop,
     mirror: bool = False,
     turned: bool = True,
     batch_size: int = 16,
@@ -58,7 +58,7 @@ def load(
         ValueError: a number is out of its range.
     """
     found = load_detector(str(detector), threshold) if isinstance(detector, str | Path) else detector
-    how = Inference(recrop=recrop, mirror=mirror)
+    how = replace(USUAL, recrop=recrop, mirror=mirror)
     return FaceLandmarker(Predictor(load_fastest(weights), found, how, batch_size, turned))
 
 

@@ -20,7 +20,7 @@ from experiments.detectors import DEFAULT_DETECTOR, THRESHOLD, load_detector
 from experiments.errors import UsageError
 from lightning_modules.landmarkers.inference import Inference
 from prediction.detection.fixed import GivenBoxes, WholeImage
-from prediction.images import kind_of, list_pictures
+from prediction.images import InputKind, kind_of, list_pictures
 from prediction.outputs import (
     CsvOutput,
     JsonOutput,
@@ -32,7 +32,7 @@ from prediction.outputs import (
     describe,
 )
 from prediction.pictures import PictureFaces, predict_pictures
-from prediction.predictor import Predictor
+from prediction.predictor import USUAL, Predictor
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ def predict(
     detector: str = DEFAULT_DETECTOR,
     threshold: float = THRESHOLD,
     turned: bool = True,
-    recrop: int = 2,
+    recrop: int = USUAL.recrop,
+    tolerance: float = USUAL.tolerance,
     mirror: bool = False,
     scales: tuple[float, ...] = (1.0,),
     outputs: tuple[OutputName, ...] = ("pts", "json", "csv", "overlay", "sheet"),
@@ -76,6 +77,7 @@ def predict(
         threshold: least confidence of a face, from 0 to 1
         turned: also find faces turned up to 90 degrees
         recrop: crop again to the landmarks found, at most so often
+        tolerance: change of a crop, as a share of its side, up to which it is not cropped again
         mirror: average the estimates on each crop and its mirror image
         scales: average the estimates on crops so many times as large, e.g. 0.95 1.05
         outputs: pts (landmarks/NAME.pts with images/NAME.jpg, to be corrected and used as SOURCE or TEST), json, csv,
@@ -93,16 +95,16 @@ def predict(
         UsageError: an option is out of its range, or the folder cannot be written or holds earlier predictions.
     """
     kind = kind_of(input)
-    inference = _inference(recrop, mirror, scales, batch_size)
-    if kind == "camera" or (kind == "video" and detector == "given"):
-        raise UsageError(f"--input: found {input}, expected a picture, a folder or, without --detector=given, a video.")
+    inference = _inference(recrop, tolerance, mirror, scales, batch_size)
+    if kind != "pictures" and detector == "given":
+        raise UsageError(f"--detector: found given, with {input}; expected a detector: boxes.csv is of pictures only.")
     folder = _folder(out, outputs, overwrite, input)
     looking = WholeImage() if detector == "given" else load_detector(detector, threshold)
     paths = list_pictures(input) if kind == "pictures" else []
     given = GivenBoxes(paths[0].parent) if detector == "given" and paths else None
     predictor = Predictor(load_fastest(ckpt), looking, inference, batch_size, turned and detector != "whole")
-    if kind == "video":
-        return _video(predictor, input, folder, outputs)
+    if kind != "pictures":
+        return _frames(predictor, input, kind, folder, outputs)
     folder.mkdir(parents=True, exist_ok=True)
     about = {"input": input, "checkpoint": ckpt, "detector": detector, "threshold": threshold, "how": str(inference)}
     found = predict_pictures(predictor, paths, given, _threads())
@@ -137,23 +139,27 @@ def _write(
     tally.tell(folder)
 
 
-def _video(predictor: Predictor, source: str, folder: Path, outputs: Sequence[OutputName]) -> Path:
-    """Write a video's overlay and tables; points and the sheet are of pictures only."""
+def _frames(predictor: Predictor, source: str, kind: InputKind, folder: Path, outputs: Sequence[OutputName]) -> Path:
+    """Write a video's or a camera's overlay and tables; points and the sheet are of pictures only."""
+    from prediction.camera import Camera, camera_number, open_window, predict_camera
     from prediction.video_outputs import FRAME_FILES, predict_video
 
     chosen = [name for name in FRAME_FILES if name in outputs]
     if not chosen:
         raise UsageError(f"--outputs: found {' '.join(outputs)}, expected one of {', '.join(FRAME_FILES)} for a video.")
+    camera = Camera(camera_number(source)) if kind == "camera" else None
     try:
         with _progress() as progress:
             bar = progress.add_task("frames", total=None)
-            summary = predict_video(
-                predictor,
-                source,
-                folder,
-                outputs=chosen,
-                progress=lambda done, total: progress.update(bar, completed=done, total=total),
-            )
+
+            def tell(done: int, total: int | None) -> None:
+                progress.update(bar, completed=done, total=total)
+
+            if camera is None:
+                summary = predict_video(predictor, source, folder, outputs=chosen, progress=tell)
+            else:
+                window = open_window()
+                summary = predict_camera(predictor, camera, folder, outputs=chosen, window=window, progress=tell)
     except KeyboardInterrupt:
         log.warning("stopped; wrote the frames until then to %s", folder)
         sys.exit(130)
@@ -162,11 +168,11 @@ def _video(predictor: Predictor, source: str, folder: Path, outputs: Sequence[Ou
     return folder
 
 
-def _inference(recrop: int, mirror: bool, scales: Sequence[float], batch_size: int) -> Inference:
+def _inference(recrop: int, tolerance: float, mirror: bool, scales: Sequence[float], batch_size: int) -> Inference:
     if batch_size < 1:
         raise UsageError(f"--batch-size: found {batch_size}, expected 1 or more.")
     try:
-        return Inference(recrop, mirror, tuple(scales))
+        return Inference(recrop, mirror, tuple(scales), tolerance)
     except ValueError as error:  # its message begins with the option's name
         raise UsageError(f"--{error}") from error
 

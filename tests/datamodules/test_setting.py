@@ -256,3 +256,26 @@ def test_files_are_read_once(folders: Path) -> None:
     assert len(data.test_sets[0].faces) == 4
     with pytest.raises(DataError, match="photos"):
         of_folders(folders).setup()
+
+
+def test_detected_boxes_of_the_target(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("source", "target"):
+        write_folder(tmp_path / name, 3)
+    source, target = ([FolderDataModule(str(tmp_path / name))] for name in ("source", "target"))
+    data = SettingDataModule(source, target, root="files", target_box="detected", image_size=32)
+    with pytest.raises(DataError, match=r"data\.target_box: found detected, and no detector"):
+        data.setup()
+    box = np.array([8, 8, 40, 40], np.float32)
+    data.detect = lambda faces: [box if i else None for i in range(len(faces))]
+    with caplog.at_level(logging.INFO):
+        data.setup()
+    assert "detected box, the whole image for 1 of 3 in which no face was found" in caplog.text
+    assert data.target_faces is not None
+    boxes = [data.target_faces[i].box for i in range(3)]
+    assert boxes[0] is None
+    np.testing.assert_array_equal(boxes[1], box)
+    other = SettingDataModule(source, target, root="files", image_size=32)
+    assert other.target_faces is not None
+    assert data.target_faces.fingerprint() != other.target_faces.fingerprint()
+    with pytest.raises(ValueError, match="oracle_box is true and target_box is detected"):
+        SettingDataModule(source, target, oracle_box=True, target_box="detected")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, FolderDataModule, W300DataModule
-from experiments.catalogue import CONFIGS, command_names, names
+from experiments.catalogue import CONFIGS, command_modules, names
 from experiments.checkpoints import shipped_spec
 from experiments.cli import WarpmarkCLI
 from experiments.command_line import LIGHTNING
@@ -213,7 +213,7 @@ class TestMessages:
     def test_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         run("--help")
         overview = capsys.readouterr().out
-        assert all(name in overview for name in (*command_names(), *LIGHTNING))
+        assert all(name in overview for name in (*command_modules(), *LIGHTNING))
         for command, option in {"train": "--landmarker", "evaluate": "--ckpt", "fit": "--trainer.max_epochs"}.items():
             with pytest.raises(SystemExit) as exit_:
                 run(command, "--help")

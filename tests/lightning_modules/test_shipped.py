@@ -4,6 +4,7 @@ After new weights (see their card for the command), ``make card DATA=../shared/d
 compared here, those on drawn faces too.
 """
 
+import importlib.util
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -12,11 +13,13 @@ import pytest
 import torch
 
 from experiments.card import Figure, drawn_figures, figure, read_figures, section, with_section
-from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker, read_checkpoint
+from experiments.checkpoints import DEFAULT_WEIGHTS, fastest, load_fastest, load_landmarker, read_checkpoint
+from experiments.commands.export import drawn_batches
 from experiments.commands.pack import MOST_BYTES
 from experiments.errors import CheckpointError
 from experiments.published_sets import columns
-from lightning_modules.landmarkers import Integral
+from lightning_modules.landmarkers import ExportedLandmarker, Integral
+from lightning_modules.landmarkers.onnx.check import largest_difference, random_crops
 from lightning_modules.weights import shipped
 from tests.experiments.helpers import TINY, metrics, refused, run, write_config
 from tests.layouts import write_folder
@@ -29,6 +32,20 @@ def test_the_default_is_shipped() -> None:
     assert DEFAULT_WEIGHTS in NAMES
 
 
+def test_the_fastest_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = shipped()[DEFAULT_WEIGHTS].with_suffix(".onnx")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert fastest() == fastest(DEFAULT_WEIGHTS) == file
+    assert isinstance(load_fastest(), ExportedLandmarker)
+    assert fastest("runs/a/last.ckpt") == "runs/a/last.ckpt"
+    assert fastest("warpmark_lite") == "warpmark_lite", "whoever loads it says what is wrong"
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        assert fastest() == DEFAULT_WEIGHTS, "without onnxruntime"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert fastest() == DEFAULT_WEIGHTS, "on a GPU"
+
+
 @pytest.mark.parametrize("name", NAMES)
 class TestShipped:
     def test_the_file_is_small_and_says_where_it_comes_from(self, name: str) -> None:
@@ -36,6 +53,19 @@ class TestShipped:
         content = read_checkpoint(name)
         assert "research use only" in content["provenance"].terms
         assert all(value.isfinite().all() for value in content["state_dict"].values())
+
+    def test_its_onnx_form_is_the_same_network(self, name: str) -> None:
+        """Made by the same ``pack``: stale where only the other file was replaced."""
+        file = shipped()[name].with_suffix(".onnx")
+        assert file.stat().st_size <= MOST_BYTES
+        landmarker, copy = load_landmarker(name), load_landmarker(file)
+        assert isinstance(copy, ExportedLandmarker)
+        drawn = drawn_batches(landmarker.image_size)
+        assert largest_difference(landmarker, copy, [*random_crops(landmarker.image_size), *drawn]) < 1e-5
+        origin = read_checkpoint(name)["provenance"]
+        assert copy.about.terms == origin.terms
+        assert copy.about.fingerprints == origin.data
+        assert copy.about.source == name
 
     def test_the_card_is_written_from_the_figures(self, name: str) -> None:
         path = shipped()[name].with_suffix(".md")

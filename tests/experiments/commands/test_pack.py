@@ -46,6 +46,11 @@ def test_a_run_is_packed_with_where_it_comes_from(
     assert 0 < moved < 1e-3
     # The largest move is measured, not assumed.
     assert 0 < float(message.split("moves a landmark by at most ")[1].split()[0]) < 1
+    # And the ONNX form of what was packed, which is not of what was before.
+    other = load_landmarker(tmp_path / "new" / "tiny.onnx")
+    assert f"wrote {tmp_path}/new/tiny.onnx: " in message
+    with torch.no_grad():
+        torch.testing.assert_close(other(images).landmarks, after(images).landmarks, rtol=0, atol=1e-5)
 
 
 def test_packed_weights_are_scored_and_started_from_as_a_checkpoint(

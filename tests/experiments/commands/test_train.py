@@ -1,5 +1,6 @@
 """``train`` from end to end, on drawn faces and on folders: what it writes, and what it uses again."""
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from datamodules.faces import TrainBatch
 from lightning_modules.methods import Stylize
 from tests.experiments.conftest import FinishedRun, OwnFolders
 from tests.experiments.helpers import TINY, checkpoint, drawn, merged, metrics, rows, run, write_config
+from tests.layouts import write_folder
+from tests.prediction.drawn import drawn_face, landscape, save
 
 FIGURES = {"nme", "fr@8", "auc@8", "n"}
 
@@ -180,3 +183,23 @@ def test_a_strategy_by_its_class_serves_pretraining_and_run(tmp_path: Path) -> N
     strategy = ["--trainer.strategy=lightning.pytorch.strategies.SingleDeviceStrategy", "--trainer.strategy.device=cpu"]
     run("train", "--setting=da_cariface", config, *strategy, f"--paths.runs={tmp_path}/runs")
     assert metrics(tmp_path / "runs/da_cariface/face_warping-slpt/seed0")["source_only"] is not None
+
+
+def test_a_target_cropped_to_detected_faces(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        save(tmp_path / f"target/{number}.png", drawn_face(number).image)
+    save(tmp_path / "target/view.png", landscape())
+    write_folder(tmp_path / "source", 4)
+    write_folder(tmp_path / "test", 2)
+    tiny = write_config(tmp_path / "tiny.yaml", {key: TINY[key] for key in ("trainer", "pretraining", "model")})
+    own = [f"--{name}={tmp_path / name}" for name in ("source", "target", "test")]
+    options = ["--data.target_box=detected", "--data.batch_size=2", f"--paths.runs={tmp_path}/runs"]
+    with caplog.at_level(logging.INFO):
+        run("train", "--setting=own", "--method=face_warping", "--landmarker=slpt", *own, tiny, *options)
+    assert "detected box, the whole image for 1 of 4 in which no face was found" in caplog.text
+    (table,) = (tmp_path / "runs").rglob("target_boxes.csv")
+    found = {Path(row["name"]).name: [float(row[key]) for key in ("x0", "y0", "x1", "y1")] for row in rows(table)}
+    assert sorted(found) == ["0.png", "1.png", "2.png"]
+    truth = drawn_face(0).landmarks
+    assert truth is not None
+    assert found["0.png"] == pytest.approx([*truth.min(0), *truth.max(0)], abs=30)

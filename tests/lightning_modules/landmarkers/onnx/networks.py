@@ -9,16 +9,16 @@ from lightning_modules.landmarkers import Landmarker
 from lightning_modules.landmarkers.onnx.about import About
 
 
-def shaken(name: str, profile: str = "") -> Landmarker:
+def shaken(name: str, profile: str = "", seed: int = 1) -> Landmarker:
     """A landmarker of configs/landmarkers with random weights throughout, where an untrained one begins flat."""
     spec = shipped_spec(name, profile)
     for key in ("pretrained", "weights"):
         spec["init_args"].pop(key, None)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     landmarker = build_landmarker(spec)
     for parameter in landmarker.parameters():
         if parameter.dim() > 1 and float(parameter.detach().std()) < 0.02:
-            nn.init.normal_(parameter, std=0.05)
+            nn.init.normal_(parameter, std=0.02)
     # Statistics of real maps: with others, maps fade or explode from layer to layer, and with them what is compared.
     for module in landmarker.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

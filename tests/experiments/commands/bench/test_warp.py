@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from experiments.bench import warp as bench
-from experiments.commands.bench_warp import bench_warp
+from experiments.commands.bench.warp import bench_warp
 from lightning_modules.warping import PixelMSE, pixel_grid, warp_image
 
 CPU = torch.device("cpu")

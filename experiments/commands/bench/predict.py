@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,11 +16,10 @@ from experiments.catalogue import file_of
 from experiments.checkpoints import DEFAULT_WEIGHTS, fastest, load_fastest, read_landmarker
 from experiments.detectors import DEFAULT_DETECTOR, load_detector
 from lightning_modules.landmarkers.base import Landmarker
-from lightning_modules.landmarkers.inference import Inference
 from lightning_modules.weights import WeightsError
 from prediction.detection.fixed import GivenBoxes
 from prediction.images import list_pictures
-from prediction.predictor import Predictor
+from prediction.predictor import USUAL, Predictor
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def bench_predict(
     peer: str = "pfld",
     peers: str = "",
     detector: str = DEFAULT_DETECTOR,
-    recrop: int = 2,
+    recrop: int = USUAL.recrop,
     pictures: int = 64,
     rounds: int = 3,
 ) -> None:
@@ -65,7 +65,7 @@ def bench_predict(
         table.add_column("faces/s, given boxes", justify="right")
         finding = load_detector(detector)
         for name, landmarker, again in _landmarkers(ckpt, peer, peers, recrop):
-            predictor = Predictor(landmarker, finding, Inference(recrop=again))
+            predictor = Predictor(landmarker, finding, replace(USUAL, recrop=again))
             figures = [
                 f"{speed(predictor, paths, boxes, rounds).faces:.1f}" for boxes in [None, *([given] if given else [])]
             ]

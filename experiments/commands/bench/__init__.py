@@ -1,0 +1,1 @@
+"""How fast things are: ``bench-NAME`` for each module here."""
