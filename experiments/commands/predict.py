@@ -62,6 +62,7 @@ def predict(
     scales: tuple[float, ...] = (1.0,),
     outputs: tuple[OutputName, ...] = ("pts", "json", "csv", "overlay", "sheet"),
     batch_size: int = 16,
+    smoothing: bool = True,
     overwrite: bool = False,
     on_error: Literal["raise", "skip"] = "skip",
 ) -> Path:
@@ -83,6 +84,7 @@ def predict(
         outputs: pts (landmarks/NAME.pts with images/NAME.jpg, to be corrected and used as SOURCE or TEST), json, csv,
             overlay (pictures with landmarks drawn in), sheet (a page, the most doubtful faces first)
         batch_size: faces that the landmarker takes at once
+        smoothing: smooth the landmarks of videos and cameras over time
         overwrite: replace what an earlier prediction wrote to the folder
         on_error: what an unreadable picture does: skip goes on without it and ends with status 2, raise stops there
 
@@ -104,7 +106,7 @@ def predict(
     given = GivenBoxes(paths[0].parent) if detector == "given" and paths else None
     predictor = Predictor(load_fastest(ckpt), looking, inference, batch_size, turned and detector != "whole")
     if kind != "pictures":
-        return _frames(predictor, input, kind, folder, outputs)
+        return _frames(predictor, input, kind, folder, outputs, smoothing)
     folder.mkdir(parents=True, exist_ok=True)
     about = {"input": input, "checkpoint": ckpt, "detector": detector, "threshold": threshold, "how": str(inference)}
     found = predict_pictures(predictor, paths, given, _threads())
@@ -139,11 +141,15 @@ def _write(
     tally.tell(folder)
 
 
-def _frames(predictor: Predictor, source: str, kind: InputKind, folder: Path, outputs: Sequence[OutputName]) -> Path:
+def _frames(
+    predictor: Predictor, source: str, kind: InputKind, folder: Path, outputs: Sequence[OutputName], smoothing: bool
+) -> Path:
     """Write a video's or a camera's overlay and tables; points and the sheet are of pictures only."""
     from prediction.camera import Camera, camera_number, open_window, predict_camera
+    from prediction.tracking import Tracking
     from prediction.video_outputs import FRAME_FILES, predict_video
 
+    how = Tracking() if smoothing else Tracking(smoothing=None)
     chosen = [name for name in FRAME_FILES if name in outputs]
     if not chosen:
         raise UsageError(f"--outputs: found {' '.join(outputs)}, expected one of {', '.join(FRAME_FILES)} for a video.")
@@ -156,10 +162,9 @@ def _frames(predictor: Predictor, source: str, kind: InputKind, folder: Path, ou
                 progress.update(bar, completed=done, total=total)
 
             if camera is None:
-                summary = predict_video(predictor, source, folder, outputs=chosen, progress=tell)
+                summary = predict_video(predictor, source, folder, how, chosen, tell)
             else:
-                window = open_window()
-                summary = predict_camera(predictor, camera, folder, outputs=chosen, window=window, progress=tell)
+                summary = predict_camera(predictor, camera, folder, how, chosen, open_window(), tell)
     except KeyboardInterrupt:
         log.warning("stopped; wrote the frames until then to %s", folder)
         sys.exit(130)

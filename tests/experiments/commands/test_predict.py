@@ -1,7 +1,9 @@
 """``predict`` on folders of drawn faces: what it writes, what it refuses, and what comes back as labels."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,14 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
+from datamodules.datasets import FolderDataModule
 from datamodules.formats import read_image, read_pts
 from prediction.pictures import PictureFaces
+from prediction.video import VideoWriter
 from tests.experiments.helpers import refused, rows, run
 from tests.prediction.drawn import drawn_face, group, landscape, save
+
+REAL_FACES = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +117,60 @@ def test_what_is_written_is_a_labelled_folder(written: Path, tmp_path: Path) -> 
     assert scores["n"] == 5
     # Of three faces side by side, each is scored against the label of its own.
     assert scores["nme"] < 1.5
+
+
+def test_what_is_written_trains(written: Path) -> None:
+    """The folder is a SOURCE: its points are read as labels, face by face."""
+    faces = {face["name"]: face for picture in content(written)["pictures"] for face in picture["faces"]}
+    data = FolderDataModule(str(written), name="source")
+    kept, tested = data.train_faces(), data.test_faces()
+    read = {Path(face.path).stem: face.landmarks for part in (kept, tested) for face in part}
+    assert set(read) == set(faces)
+    for name, landmarks in read.items():
+        np.testing.assert_allclose(landmarks, faces[name]["landmarks"], atol=1e-3)
+
+
+@pytest.mark.parametrize("smoothing", [True, False])
+def test_a_video(tmp_path: Path, smoothing: bool) -> None:
+    pytest.importorskip("av")
+    face = drawn_face(0)
+    assert face.landmarks is not None
+    height, width = face.image.shape[:2]
+    clip = VideoWriter(tmp_path / "clip.mp4", width, height, Fraction(25))
+    for i in range(6):
+        clip.add(face.image, i / 25)
+    clip.close()
+    out = tmp_path / "out"
+    run("predict", str(tmp_path / "clip.mp4"), f"--out={out}", "--outputs", "csv", f"--smoothing={smoothing}".lower())
+    assert [path.name for path in out.iterdir()] == ["frames.csv"]
+    table = rows(out / "frames.csv")
+    assert [(row["frame"], row["track"]) for row in table] == [(str(i), table[0]["track"]) for i in range(6)]
+    for row in table:
+        points = np.array([[float(row[f"{axis}{i}"]) for axis in "xy"] for i in range(68)])
+        errors = np.linalg.norm(points - face.landmarks, axis=1)
+        assert errors.mean() / np.linalg.norm(face.landmarks[36] - face.landmarks[45]) < 0.12
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL_FACES.is_dir(), reason="no real faces in ../shared/data")
+def test_caricatures_by_their_detected_boxes(tmp_path: Path) -> None:
+    """Every caricature's face is found, and its points are within 10 % of what the annotated box gives."""
+    root, folder = REAL_FACES / "caricatures", tmp_path / "pictures"
+    folder.mkdir()
+    names = (root / "test_list.txt").read_text().split()
+    for name in names:
+        shutil.copy(root / "images" / name, folder / name)
+    run("predict", str(folder), f"--out={tmp_path / 'out'}", "--outputs", "json")
+    errors = []
+    for picture in content(tmp_path / "out")["pictures"]:
+        truth = np.load(root / "landmarks" / f"{Path(picture['file']).name}.npy")
+        found = np.array([face["landmarks"] for face in picture["faces"]]).reshape(-1, 68, 2)
+        distances = np.linalg.norm(found - truth, axis=-1).mean(1) / np.linalg.norm(truth[36] - truth[45])
+        errors.append(distances.min())
+    assert len(errors) == len(names) == 25
+    run("evaluate", f"--test={root}", f"--out={tmp_path / 'annotated.json'}")
+    annotated = json.loads((tmp_path / "annotated.json").read_text())["test"]["own"]["nme"]
+    assert 100 * np.mean(errors) < 1.1 * annotated
 
 
 def test_nothing_is_overwritten_unasked(pictures: Path, written: Path, capsys: pytest.CaptureFixture[str]) -> None:
