@@ -12,6 +12,7 @@ from rich.table import Table
 
 from datamodules.faces import DataError
 from experiments.bench.prediction import draw_pictures, first_result_seconds, speed
+from experiments.bench.video import video_speed
 from experiments.catalogue import file_of
 from experiments.checkpoints import DEFAULT_WEIGHTS, fastest, load_fastest, read_landmarker
 from experiments.detectors import DEFAULT_DETECTOR, load_detector
@@ -33,8 +34,9 @@ def bench_predict(
     recrop: int = USUAL.recrop,
     pictures: int = 64,
     rounds: int = 3,
+    frames: int = 150,
 ) -> None:
-    """Time folders of pictures with a detector and with given boxes, beside another landmarker, and the start.
+    """Time folders of pictures, beside another landmarker; the start; and a video.
 
     Args:
         input: folder of pictures, with boxes.csv where given boxes are to be timed (default: drawn ones, 640×480)
@@ -45,6 +47,7 @@ def bench_predict(
         recrop: crop again to the landmarks found, at most so often
         pictures: how many are drawn
         rounds: the best of so many counts
+        frames: of a video of 640×480 pixels in which one face moves; 0 leaves it out
 
     Raises:
         UsageError: there is no such peer or detector.
@@ -73,6 +76,9 @@ def bench_predict(
         console.print(table)
         seconds = min(first_result_seconds(paths[0]) for _ in range(rounds))
         console.print(f"start to first result, a fresh process: {seconds:.1f} s")
+        if frames:
+            rate = video_speed(Predictor(load_fastest(ckpt), finding), frames, rounds=rounds).wall
+            console.print(f"video of one face, tracked, drawn and written again: {rate:.0f} frames/s")
 
 
 def _landmarkers(ckpt: str, peer: str, peers: str, recrop: int) -> list[tuple[str, Landmarker, int]]:

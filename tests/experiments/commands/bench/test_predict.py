@@ -36,8 +36,9 @@ def test_speed_counts_faces(tmp_path: Path, tiny_landmarker: Landmarker) -> None
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    run("bench-predict", "--pictures=2", "--rounds=1", f"--peers={tmp_path}")
+    run("bench-predict", "--pictures=2", "--rounds=1", "--frames=4", f"--peers={tmp_path}")
     said = capsys.readouterr()
     assert "start to first result" in said.out
+    assert "frames/s" in said.out
     assert "pfld is left out: there is no network file" in said.err
     assert "PEER=nobody is not known" in refused(capsys, "bench-predict", "--pictures=2", "--peer=nobody")
