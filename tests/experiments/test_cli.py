@@ -112,7 +112,7 @@ class TestShippedChoices:
         assert cli.data.oracle_box == (profile == "paper")
         assert cli.data.image_size == cli.method.image_size
         assert cli.data.seed == 5
-        assert cli.trainer.max_epochs == {"paper": 300, "thorough": 45, "quick": 4}[profile]
+        assert cli.trainer.max_epochs == {"paper": 300, "thorough": 30, "quick": 4}[profile]
         assert cli.trainer.default_root_dir == f"runs/{setting}/{method}-{landmarker}/seed5"
 
     @pytest.mark.parametrize("method", ["face_warping", "fda", "bdl"])
