@@ -191,7 +191,7 @@ def test_target_crops_depend_on_labels_only_with_oracle_box(
     deleted = images(of_folders(folders, oracle_box=oracle_box))
     assert torch.equal(before, altered) == (not oracle_box)
     assert torch.equal(before, deleted) == (not oracle_box)
-    protocol = "annotated box" if oracle_box else "given or detected box, else the whole image"
+    protocol = "annotated box" if oracle_box else "given box, else the whole image"
     assert f"labels hidden; crops from the {protocol}" in caplog.text
 
 

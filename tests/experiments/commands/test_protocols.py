@@ -175,7 +175,7 @@ def test_given_boxes(drawn_run: FinishedRun, faces: Path, tmp_path: Path, capsys
         (("--loosen=0",), "--loosen: found 0, expected a factor from 0.25 to 4."),
         (("--shift=1",), "--shift: found 1, expected a share of the box's side"),
         (("--seed=-1",), "--seed: found -1, expected 0 or more."),
-        (("--box=detected",), "--box: found 'detected', expected one of"),
+        (("--box=detect",), "--box: found 'detect', expected one of"),
         (("--box=whole", "--loosen=1.3"), "--box: found loosen=1.3 and shift=0 with box=whole, expected box=annotated"),
     ],
 )
