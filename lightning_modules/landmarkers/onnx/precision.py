@@ -74,8 +74,9 @@ def quantized(model: "onnx.ModelProto", crops: Sequence[npt.NDArray[np.float32]]
         WeightsError: there is no crop; the network has no convolutions to quantise; onnxruntime is not installed.
     """
     try:
-        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
+        with _quiet():
+            from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+            from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise not_installed("onnxruntime", "export", "int8") from error
     import onnx
@@ -146,11 +147,12 @@ class _Crops:
 
 
 class _quiet:  # noqa: N801  # a context manager, used as a function
-    """Without the advice that the quantiser logs."""
+    """Without the advice that the quantiser logs, and the handler that it gives everybody's log."""
 
     def __enter__(self) -> None:
-        self._level = logging.root.manager.disable
+        self._level, self._handlers = logging.root.manager.disable, list(logging.root.handlers)
         logging.disable(logging.WARNING)
 
     def __exit__(self, *_: object) -> None:
+        logging.root.handlers[:] = self._handlers
         logging.disable(self._level)
