@@ -11,6 +11,7 @@ import numpy as np
 from datamodules.faces import ByteArray
 from datamodules.transforms import Square
 from lightning_modules.landmarkers.recropping import plausible, recropped
+from prediction.detection.base import overlap
 from prediction.detection.turned import Place
 from prediction.faces import Array, PredictedFace
 from prediction.predictor import Predictor
@@ -328,7 +329,7 @@ def matched(boxes: Sequence[Array], others: Sequence[Array], least: float) -> di
     Returns:
         The number of the other for the number of each box that has one.
     """
-    pairs = [(overlap(box, other), i, j) for i, box in enumerate(boxes) for j, other in enumerate(others)]
+    pairs = [(float(overlap(box, other)), i, j) for i, box in enumerate(boxes) for j, other in enumerate(others)]
     return _greedy([pair for pair in pairs if pair[0] >= least])
 
 
@@ -339,14 +340,6 @@ def _greedy(pairs: Sequence[tuple[float, int, int]]) -> dict[int, int]:
         if one not in found and other not in found.values():
             found[one] = other
     return found
-
-
-def overlap(box: Array, other: Array) -> float:
-    """Intersection over union of two boxes ``x0, y0, x1, y1``."""
-    low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
-    shared = float(np.prod(np.maximum(high - low, 0)))
-    areas = float(np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2]))
-    return shared / max(areas - shared, 1e-9)
 
 
 def _centre(box: Array) -> Array:

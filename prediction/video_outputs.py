@@ -8,16 +8,15 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import Final, Literal, Protocol, get_args
 
 import cv2
 
 from datamodules.faces import ByteArray, DataError
-from datamodules.ibug68 import NUM_LANDMARKS
 from prediction.outputs.overlays import draw_faces
-from prediction.outputs.tables import face_as_dict
+from prediction.outputs.tables import FACE_COLUMNS, face_as_dict, face_row
 from prediction.predictor import Predictor
-from prediction.tracking import Finder, TrackedFace, Tracking
+from prediction.tracking import Finder, Tracking
 from prediction.video import Video, VideoFrame, VideoWriter, in_thread, tracked
 
 FrameOutputName = Literal["overlay", "csv", "json"]
@@ -112,7 +111,25 @@ def draw_tracked(frame: VideoFrame) -> ByteArray:
     return drawn
 
 
-class FrameTable:
+class _TextFile:
+    """A text file that is written line by line."""
+
+    def __init__(self, path: Path) -> None:
+        self._part = _Part(path)
+        self._file = self._part.path.open("w", newline="", encoding="utf-8")
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+        self._part.done()
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        self._part.discard()
+
+
+class FrameTable(_TextFile):
     """``frames.csv``: a row for each face of each frame; a frame without a face has a row without one.
 
     ``frame``, ``time`` in seconds and ``track``, then the columns of the pictures' table: ``score``, ``doubt``, the
@@ -123,42 +140,19 @@ class FrameTable:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._part = _Part(folder / FRAME_FILES["csv"])
-        self._file = self._part.path.open("w", newline="", encoding="utf-8")
+        super().__init__(folder / FRAME_FILES["csv"])
         self._rows = csv.writer(self._file)
-        boxes = [f"{of}_{corner}" for of in ("detected", "box") for corner in ("x0", "y0", "x1", "y1")]
-        points = [f"{axis}{number}" for number in range(NUM_LANDMARKS) for axis in "xyu"]
-        self._header = ["frame", "time", "track", "score", "doubt", *boxes, *points]
+        self._header = ["frame", "time", "track", *FACE_COLUMNS]
         self._rows.writerow(self._header)
 
     def add(self, frame: VideoFrame) -> None:
         """Write a frame's rows."""
-        start = [frame.index, round(frame.time, _SECONDS)]
-        rows = [[*start, face.track, *_figures(face)] for face in frame.faces] or [start]
+        start: list[float | None] = [frame.index, round(frame.time, _SECONDS)]
+        rows = [[*start, face.track, *face_row(face)] for face in frame.faces] or [start]
         self._rows.writerows([row + [""] * (len(self._header) - len(row)) for row in rows])
 
-    def close(self) -> None:
-        """Finish the file."""
-        self._file.close()
-        self._part.done()
 
-    def discard(self) -> None:
-        """Leave nothing behind."""
-        self._file.close()
-        self._part.discard()
-
-
-def _figures(face: TrackedFace) -> list[Any]:
-    told = face_as_dict(face, "")
-    points = [
-        number
-        for point, spread in zip(told["landmarks"], told["uncertainty"], strict=True)
-        for number in (*point, spread)
-    ]
-    return [told["score"], told["doubt"], *told["detected"], *told["box"], *points]
-
-
-class FrameLines:
+class FrameLines(_TextFile):
     """``frames.jsonl``: a line of JSON for each frame: ``{"frame", "time", "faces": [{"track", "score", …}]}``.
 
     A face is as in the pictures' ``predictions.json``, with its track for a name.
@@ -168,8 +162,7 @@ class FrameLines:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._part = _Part(folder / FRAME_FILES["json"])
-        self._file = self._part.path.open("w", encoding="utf-8")
+        super().__init__(folder / FRAME_FILES["json"])
 
     def add(self, frame: VideoFrame) -> None:
         """Write a frame's line."""
@@ -180,16 +173,6 @@ class FrameLines:
             faces.append({"track": face.track, **told})
         line = {"frame": frame.index, "time": round(frame.time, _SECONDS), "faces": faces}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._file.close()
-        self._part.done()
-
-    def discard(self) -> None:
-        """Leave nothing behind."""
-        self._file.close()
-        self._part.discard()
 
 
 def frame_outputs(

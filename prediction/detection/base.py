@@ -89,10 +89,10 @@ def strongest(detections: Detections, overlap: float = 0.4) -> Detections:
 
 
 def overlap(boxes: Array, box: Array) -> Array:
-    """Intersection over union of boxes ``(N, 4)`` and one box ``(4,)``, shape ``(N,)``."""
-    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    """Intersection over union of boxes ``(…, 4)`` and one box ``(4,)``, shape ``(…)``."""
+    low, high = np.maximum(boxes[..., :2], box[:2]), np.minimum(boxes[..., 2:], box[2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=-1)
+    areas = np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1) + np.prod(box[2:] - box[:2])
     ratio: Array = shared / np.maximum(areas - shared, 1e-9)
     return ratio
 

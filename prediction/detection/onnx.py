@@ -1,6 +1,6 @@
 """Detectors in ONNX files, told apart by their outputs: YuNet's, and that of Ultra-Light RFB-320."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.faces import ByteArray
-from lightning_modules.landmarkers.fixed import not_installed
+from lightning_modules.landmarkers.onnx.session import open_session
 from lightning_modules.weights import WeightsError, WeightsNotFoundError
 from prediction.detection.base import BoxCorrection, Detections, on_copy, strongest
 
@@ -152,14 +152,9 @@ class OnnxDetector:
                 f"there is no detector file {self.file} (looked from {Path.cwd()}). Give its path."
             )
         try:
-            import onnxruntime
-        except ImportError as error:
-            raise not_installed("onnxruntime", "onnx", "a detector in an ONNX file") from error
-        make: Callable[..., Any] = onnxruntime.InferenceSession
-        try:
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3
-            return make(str(self.file), options, providers=["CPUExecutionProvider"])
+            return open_session(self.file)
+        except WeightsError:
+            raise
         except Exception as error:  # onnxruntime's own kinds
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise WeightsError(

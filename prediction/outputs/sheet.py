@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from datamodules.transforms import Square, apply_matrix, cut
+from datamodules.transforms import CROP_FACTOR, Square, apply_matrix, cut
 from prediction.faces import PredictedFace
 from prediction.outputs.base import Record, write_whole
 from prediction.outputs.overlays import draw_landmarks, overlay_name, write_jpeg
@@ -74,7 +74,7 @@ class SheetOutput:
     def _picture(self, record: Record, name: str, face: PredictedFace) -> None:
         assert record.result.image is not None, "faces are found in pictures"
         around = Square.around(face.box)
-        matrix = around._replace(side=max(around.side * _AROUND / 1.2, 1.0)).matrix(_SIDE)
+        matrix = around._replace(side=max(around.side * _AROUND / CROP_FACTOR, 1.0)).matrix(_SIDE)
         picture = cut(record.result.image, matrix, _SIDE)
         draw_landmarks(picture, apply_matrix(matrix, face.landmarks))
         write_jpeg(self._faces / f"{name}.jpg", picture)

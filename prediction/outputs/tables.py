@@ -16,7 +16,12 @@ from prediction.outputs.base import Record, write_whole
 
 _DIGITS: Final = 3
 """Of pixels: a thousandth."""
-_CORNERS: Final = ("x0", "y0", "x1", "y1")
+FACE_COLUMNS: Final = (
+    *("score", "doubt"),
+    *(f"{of}_{corner}" for of in ("detected", "box") for corner in ("x0", "y0", "x1", "y1")),
+    *(f"{axis}{number}" for number in range(NUM_LANDMARKS) for axis in "xyu"),
+)
+"""The columns of a face in every table, see :func:`face_row`."""
 
 
 class JsonOutput:
@@ -69,6 +74,12 @@ def face_as_dict(face: PredictedFace, name: str) -> dict[str, Any]:
     }
 
 
+def face_row(face: PredictedFace) -> list[float | None]:
+    """A face's values under :data:`FACE_COLUMNS`; NaN becomes None."""
+    points = np.column_stack([face.landmarks, face.uncertainty]).ravel()
+    return _numbers(np.array([face.score, face.doubt, *face.detected, *face.box, *points]))
+
+
 def _numbers(values: npt.NDArray[np.float64]) -> list[float | None]:
     return [_number(value) for value in values.tolist()]
 
@@ -99,15 +110,11 @@ class CsvOutput:
     @staticmethod
     def _faces(record: Record) -> Iterator[list[Any]]:
         for face, name in zip(record.result.faces, record.names, strict=True):
-            points = np.column_stack([face.landmarks, face.uncertainty]).ravel()
-            figures = _numbers(np.array([face.score, face.doubt, *face.detected, *face.box, *points]))
-            yield [str(record.result.path), name, *figures]
+            yield [str(record.result.path), name, *face_row(face)]
 
     def close(self) -> None:
         """Write the file."""
-        header = ["file", "face", "score", "doubt"]
-        header += [f"{of}_{corner}" for of in ("detected", "box") for corner in _CORNERS]
-        header += [f"{axis}{number}" for number in range(NUM_LANDMARKS) for axis in "xyu"]
+        header = ["file", "face", *FACE_COLUMNS]
         rows = [row + [""] * (len(header) - len(row)) for _, row in sorted(self._rows, key=lambda pair: pair[0])]
 
         def write(path: Path) -> None:

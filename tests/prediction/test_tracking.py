@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from prediction.detection.base import overlap
 from prediction.faces import PredictedFace
-from prediction.tracking import Tracker, Tracking, is_face, matched, overlap
+from prediction.tracking import Tracker, Tracking, is_face, matched
 from tests.prediction.worlds import HEIGHT, WIDTH, World, face_at
 
 RATE = 30.0
