@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.bench.cost import LandmarkerCost, landmarker_costs
 from experiments.commands.train import train
 from experiments.errors import UsageError
 from experiments.grids.alignment import alignment_table
 from experiments.grids.cells import Runner
-from experiments.grids.differences import difference_table
-from experiments.grids.grid import Cell, Grid, read_grid
-from experiments.grids.results import grid_table, read_results
-from experiments.grids.tables import Table
+from experiments.grids.grid import Grid, read_grid
+from experiments.grids.report import write_report
+from experiments.grids.results import read_results
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +23,7 @@ def grid(
     source: str = "",
     target: str = "",
     test: str = "",
+    profile: str = "",
     out: str = "",
     rows: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (),
@@ -47,6 +46,7 @@ def grid(
         source: labelled photos (setting own)
         target: stylised faces (setting own)
         test: labelled faces to score (setting own)
+        profile: how long, instead of the file's
         out: folder of cells and table (default: runs/grids/NAME)
         rows: only these rows
         seeds: these seeds instead of the file's
@@ -68,12 +68,14 @@ def grid(
     chosen = read_grid(name)
     if minutes:
         chosen = replace(chosen, budget={"minutes": minutes})
+    if profile:
+        chosen = replace(chosen, choices={**chosen.choices, "profile": profile})
     folders = {"data": data, "source": source, "target": target, "test": test}
     place = Path(out or f"runs/grids/{chosen.name}")
     runner = Runner(chosen, folders, place, train, threads, isolated)
     cells = chosen.all_cells(rows, seeds)
     if alignment:
-        return _written(alignment_table(runner, cells, alignment), place / "alignment")
+        return alignment_table(runner, cells, alignment).show(place / "alignment")
     k, n = _part(part)
     failed = [] if table_only else [problem for cell in cells[k - 1 :: n] if (problem := runner.run(cell))]
     for problem in failed:
@@ -82,19 +84,10 @@ def grid(
     results = read_results(chosen, place, shown)
     if table_only and not results:
         raise UsageError(f"{place}: holds no finished cell of {chosen.name}. Give the OUT of a grid that was run.")
-    path = _written(grid_table(chosen, results, _costs(runner, [result.cell for result in results])), place / "table")
-    if against:
-        _written(difference_table(runner, [result.cell for result in results], against), place / "differences")
+    path = write_report(runner, results, against)
     if failed:
         raise UsageError(f"{len(failed)} cells failed and are missing in {path}:\n" + "\n".join(failed))
     return path
-
-
-def _written(table: Table, stem: Path) -> Path:
-    files = table.write(stem)
-    print(f"{table.title}\n{table.text('rounded_outline')}")
-    log.info("wrote %s", ", ".join(map(str, files)))
-    return files[0]
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -111,11 +104,3 @@ def _seeds(place: Path, chosen: Grid, asked: Sequence[int]) -> list[int]:
     """The grid's seeds, those asked for, and those that have a folder."""
     there = [re.search(r"-seed(\d+)$", folder.name) for folder in place.glob("*/")]
     return sorted({*chosen.seeds, *asked, *(int(found[1]) for found in there if found)})
-
-
-def _costs(runner: Runner, done: Sequence[Cell]) -> dict[str, LandmarkerCost]:
-    """What each row's landmarker costs, where rows differ in it."""
-    if len({runner.grid.rows[cell.row].get("landmarker") for cell in done}) < 2:
-        return {}
-    one_of_each = {cell.row: cell for cell in done}
-    return landmarker_costs({row: runner.plain(cell).method.landmarker for row, cell in one_of_each.items()})

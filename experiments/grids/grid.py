@@ -49,6 +49,8 @@ class Grid:
             without the budget, so it is the one that ``make train`` makes and uses.
         phases: show the scores after each phase, not after the last epoch alone.
         logged: further columns: by title, a value that runs log (``csv/``), as it was last logged.
+        figure: what is drawn of the finished cells: ``draw`` names a module of :mod:`experiments.grids.figures`, whose
+            ``draw(runner, results, …)`` takes the rest as options.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Grid:
     cells: Mapping[str, Any] = field(default_factory=dict)
     phases: bool = False
     logged: Mapping[str, str] = field(default_factory=dict)
+    figure: Mapping[str, Any] = field(default_factory=dict)
 
     def all_cells(self, rows: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
         """The cells of some rows and seeds (of all where none are named), seed by seed.

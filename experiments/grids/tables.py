@@ -1,12 +1,15 @@
 """Tables for the terminal, Markdown, CSV and LaTeX."""
 
 import csv
+import logging
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
+
+log = logging.getLogger(__name__)
 
 MISSING = "–"
 """Shown for what was not measured."""
@@ -76,6 +79,13 @@ class Table:
         with files[1].open("w", newline="") as file:
             csv.writer(file).writerows([self._csv_head(), *(self._csv_row(row) for row in self.rows)])
         return files
+
+    def show(self, stem: Path) -> Path:
+        """Print the table and write it; returns the file in Markdown."""
+        files = self.write(stem)
+        print(f"{self.title}\n{self.text('rounded_outline')}")
+        log.info("wrote %s", ", ".join(map(str, files)))
+        return files[0]
 
     def _csv_head(self) -> list[str]:
         return [part for k, name in enumerate(self.head) for part in self._parts(name, k)]

@@ -1,0 +1,43 @@
+"""Everything a grid shows of its finished cells: tables, and a figure where its file asks for one."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from experiments.bench.cost import LandmarkerCost, landmarker_costs
+from experiments.grids.cells import Runner
+from experiments.grids.differences import difference_table
+from experiments.grids.grid import Cell
+from experiments.grids.results import Result, grid_table
+
+
+def write_report(runner: Runner, results: Sequence[Result], against: str = "") -> Path:
+    """Print and write what a grid shows, into the runner's folder.
+
+    Args:
+        runner: of the grid.
+        results: of its finished cells.
+        against: a row that all others are compared with, face by face; empty for none.
+
+    Returns:
+        The grid's table in Markdown.
+
+    Raises:
+        UsageError: ``against`` is no finished row.
+    """
+    cells = [result.cell for result in results]
+    path = grid_table(runner.grid, results, _costs(runner, cells)).show(runner.out / "table")
+    if against:
+        difference_table(runner, cells, against).show(runner.out / "differences")
+    if runner.grid.figure:
+        options = dict(runner.grid.figure)
+        import_module(f"experiments.grids.figures.{options.pop('draw')}").draw(runner, results, **options)
+    return path
+
+
+def _costs(runner: Runner, done: Sequence[Cell]) -> dict[str, LandmarkerCost]:
+    """What each row's landmarker costs, where rows differ in it."""
+    if len({runner.grid.rows[cell.row].get("landmarker") for cell in done}) < 2:
+        return {}
+    one_of_each = {cell.row: cell for cell in done}
+    return landmarker_costs({row: runner.plain(cell).method.landmarker for row, cell in one_of_each.items()})
