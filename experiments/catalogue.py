@@ -1,4 +1,4 @@
-"""What can be chosen: one YAML file per setting, method, landmarker, profile, grid and peer, one module per command."""
+"""What can be chosen: a YAML file per setting, method, landmarker, profile, grid, peer, field; a module per command."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +17,7 @@ _FOLDERS: Final = {
     "profile": "configs/profiles",
     "grid": "experiments/grids",
     "peer": "configs/peers",
+    "field": "configs/fields",
 }
 
 
@@ -27,7 +28,7 @@ def _files(kind: str) -> dict[str, Path]:
 
 
 def names(kind: str) -> list[str]:
-    """What can be chosen of a kind: ``setting``, ``method``, ``landmarker``, ``profile``, ``grid`` or ``peer``."""
+    """What can be chosen of a kind, e.g. ``setting``; see the module for the kinds."""
     return sorted(_files(kind))
 
 

@@ -82,7 +82,7 @@ def grid(
         log.error("%s", problem)
     shown = [c for c in chosen.all_cells(seeds=_seeds(place, chosen, seeds)) if table_only or runner.is_done(c)]
     results = read_results(chosen, place, shown)
-    if table_only and not results:
+    if table_only and chosen.rows and not results:
         raise UsageError(f"{place}: holds no finished cell of {chosen.name}. Give the OUT of a grid that was run.")
     path = write_report(runner, results, against)
     if failed:

@@ -37,7 +37,8 @@ class Grid:
     Attributes:
         name: the file's, without suffix.
         choices: what all rows share of ``setting``, ``method``, ``landmarker`` and ``profile``.
-        rows: by name, the choices in which a row differs; and under ``config`` a configuration laid over them.
+        rows: by name, the choices in which a row differs; and under ``config`` a configuration laid over them. There
+            are none where the figure is all there is.
         seeds: of each row and value.
         option: a dotted option of the Lightning CLI that takes several values in each row; empty for none.
         values: its values.
@@ -136,6 +137,8 @@ def read_grid(name: str) -> Grid:
             raise UsageError(f"{path}: row {row!r} has {sorted(unknown)}; expected {[*KINDS, 'config']}.")
     if bool(grid.option) != bool(grid.values) or grid.show not in ("all", "best"):
         raise UsageError(f"{path}: expected option and values together, and show to be all or best.")
+    if not (grid.rows or grid.figure):
+        raise UsageError(f"{path}: found neither rows nor a figure; expected one of them.")
     if stray := set(grid.fixed_rows) - set(grid.rows):
         raise UsageError(f"{path}: fixed_rows names {sorted(stray)}, which are no rows of it.")
     return grid
