@@ -1,7 +1,7 @@
 """Pairs of a photo and what an artist made of it, in one frame: AutoToon's data, or a folder laid out as it is."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -44,8 +44,17 @@ class PairBatch:
     def chosen(self, places: Sequence[int]) -> Self:
         """Those pairs."""
         at = torch.as_tensor(places, dtype=torch.long)
-        tensors = (self.photos, self.photo_landmarks, self.caricatures, self.caricature_landmarks)
-        return type(self)(*(tensor[at] for tensor in tensors), [self.names[place] for place in places])
+        return replace(self.mapped(lambda tensor: tensor[at]), names=[self.names[place] for place in places])
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The pairs with each of their tensors changed."""
+        return replace(
+            self,
+            photos=change(self.photos),
+            photo_landmarks=change(self.photo_landmarks),
+            caricatures=change(self.caricatures),
+            caricature_landmarks=change(self.caricature_landmarks),
+        )
 
 
 def read_pairs(root: str | Path, size: int, on_error: OnError = "raise") -> PairBatch:

@@ -114,7 +114,7 @@ def _entries(measured: Sequence[Tensor], places: Sequence[int]) -> list[Entry]:
 @torch.no_grad()
 def _draw(path: Path, pairs: PairBatch, fitters: Mapping[str, FieldFitter]) -> None:
     """A few pairs: the photo, what the artist made of it, and what the first of each kind of warp makes."""
-    kinds = {name.split(",")[0]: fitter for name, fitter in reversed(fitters.items()) if name != "no warp"}
+    kinds = {name.split(",")[0]: fitter for name, fitter in reversed(list(fitters.items())) if name != "no warp"}
     shown = pairs.chosen(range(0, len(pairs), max(1, len(pairs) // _SHOWN)))
     arguments = (shown.photo_landmarks, shown.caricature_landmarks, shown.photos, shown.caricatures)
     warped = [fitter.fit(*arguments).warp(shown.photos) for fitter in reversed(kinds.values())]

@@ -72,7 +72,7 @@ class AutoToon(nn.Module, FieldFitter):
         self.last = nn.Conv2d(sum(self.features.channels), 2, kernel_size=1)
         # The identity to begin with, up to what features of any backbone differ by.
         nn.init.normal_(self.last.weight, std=0.01)
-        nn.init.zeros_(self.last.bias)
+        nn.init.zeros_(self.last.get_parameter("bias"))
         self.trained: Tensor
         self.register_buffer("trained", torch.tensor(False))
         if weights:

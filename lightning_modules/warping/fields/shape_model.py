@@ -54,7 +54,7 @@ class ShapeModel(nn.Module):
         for _ in range(_ROUNDS):
             aligned = align(shapes, mean.expand_as(shapes))
             mean = align(aligned.mean(0)[None], mean[None])[0]
-        centred = (aligned - mean).flatten(1)
+        centred = (align(shapes, mean.expand_as(shapes)) - mean).flatten(1)
         _, values, basis = torch.linalg.svd(centred, full_matrices=False)
         self.mean.copy_(mean)
         self.basis.copy_(basis[:components])

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from datamodules.datasets.pairs import PairBatch
 from datamodules.ibug68 import FLIP_PERMUTATION
 from lightning_modules.coordinates import mirrored
-from lightning_modules.training import TrainingModule
+from lightning_modules.training import TrainingModule, linear_decay
 from lightning_modules.warping.fields.autotoon import AutoToon, autotoon_adam, autotoon_loss
 from lightning_modules.warping.fields.carigeogan import CariGeoGAN
 from lightning_modules.warping.fields.dense import sampled_field
@@ -63,7 +63,6 @@ class AutoToonTraining(TrainingModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """A step on random pairs."""
         pairs = self.draw()
-        size = pairs.photos.shape[-1]
         artists = artists_displacement(pairs, self.network.nodes)
         displacement = self.network(pairs.photos)
         loss = autotoon_loss(displacement, artists, pairs.photos, pairs.caricatures)
@@ -71,14 +70,13 @@ class AutoToonTraining(TrainingModule):
         shown = {"loss": loss.total, "pixels": loss.pixels, "field": loss.field, "smoothness": loss.smoothness}
         for name, value in shown.items():
             self.log(f"train/{name}", value.detach(), batch_size=self.batch_size, prog_bar=name == "loss")
-        assert size == pairs.caricatures.shape[-1], "both are in one frame"
 
     def draw(self) -> PairBatch:
-        """Random pairs on this module's device, half of them mirrored, on the mean."""
+        """Random pairs on this module's device, in half of the steps all mirrored."""
         places = torch.randint(len(self.pairs), (self.batch_size,)).tolist()
         mirror = bool(torch.rand(()) < 0.5)
         pairs = self.pairs.chosen(places)
-        return moved(mirror_pairs(pairs) if mirror else pairs, self.device)
+        return (mirror_pairs(pairs) if mirror else pairs).mapped(lambda tensor: tensor.to(self.device))
 
     def learning_rate_of(self, place: int) -> float:
         """Constant, as published."""
@@ -106,12 +104,6 @@ def mirror_pairs(pairs: PairBatch) -> PairBatch:
     photo_landmarks, caricature_landmarks = shapes
     images = (pairs.photos.flip(-1), pairs.caricatures.flip(-1))
     return PairBatch(images[0], photo_landmarks, images[1], caricature_landmarks, pairs.names)
-
-
-def moved(pairs: PairBatch, device: torch.device) -> PairBatch:
-    """The pairs on a device."""
-    tensors = (pairs.photos, pairs.photo_landmarks, pairs.caricatures, pairs.caricature_landmarks)
-    return PairBatch(*(tensor.to(device) for tensor in tensors), pairs.names)
 
 
 class CariGeoGANTraining(TrainingModule):
@@ -160,7 +152,7 @@ class CariGeoGANTraining(TrainingModule):
 
     def learning_rate_of(self, place: int) -> float:
         """Falls along a line in the second half."""
-        return self.learning_rate * min(1.0, 2 * (1 - self.progress))
+        return self.learning_rate * linear_decay(self.progress)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the generators and over the discriminators."""

@@ -44,7 +44,7 @@ def test_autotoons_split_is_the_published_one() -> None:
 
 
 def test_what_is_wrong_with_pairs_is_said(pairs: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder.*photos/NAME"):
+    with pytest.raises(DataError, match=r"no such folder.*photos/NAME"):
         read_pairs(tmp_path / "nowhere", 32)
     write_face(pairs / "photos/1.png", pairs / "photos/1.pts", 80, seed=1)
     with pytest.raises(DataError, match=r"1\.png: found 64×64 pixels, expected 80×80"):

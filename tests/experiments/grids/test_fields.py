@@ -1,4 +1,4 @@
-"""Figure 8 and the study of artists' warps: pictures and tables of grids without rows, and what is said without data."""
+"""Figure 8 and the study of artists' warps: grids without rows, their pictures and tables; what is said without."""
 
 import csv
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from experiments.catalogue import file_of
-from experiments.command_line import main
+from experiments.cli import WarpmarkCLI
 from experiments.commands.grid import grid
 from experiments.errors import UsageError
 from experiments.fields import read_field
@@ -21,7 +21,7 @@ from lightning_modules.coordinates import pixel_grid
 from lightning_modules.warping import SplineFitter
 from lightning_modules.warping.fields.dense import Identity
 from lightning_modules.weights import WeightsError
-from tests.experiments.helpers import TINY, refused
+from tests.experiments.helpers import PHASES, TINY, checkpoint, fit_files, refused, run, write_config
 from tests.layouts import write_face
 from tests.lightning_modules.warping.layouts import random_faces, smooth_images
 
@@ -41,13 +41,16 @@ SMOKE: dict[str, Any] = {
 }
 
 
-def write_figure(top: Path, **changes: Any) -> Path:
-    """Figure 8 as it is shipped, on tiny drawn faces and in its smallest form."""
+def write_figure(top: Path, only: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """Figure 8 as it is shipped, on tiny drawn faces and in its smallest form; or with other fields only."""
     content = yaml.safe_load(file_of("grid", "figure8").read_text())
     content["choices"] |= {"setting": "da_cariface", "profile": "quick"}
     content["config"] = {**TINY, "paths": {"runs": str(top / "runs")}}
     content["figure"]["profiles"] = {"quick": {**SMOKE, **changes}}
-    (top / "figure8.yaml").write_text(yaml.safe_dump(content))
+    if only is not None:
+        content["figure"]["fields"] = only
+        del content["figure"]["profiles"]["quick"]["fields"]
+    (top / "figure8.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return top / "figure8.yaml"
 
 
@@ -76,7 +79,7 @@ class TestFigure8:
 
     def test_a_field_whose_data_are_not_there_is_missing(self, drawn: Path) -> None:
         # CariGeoGAN: no landmarker to find landmarks with, as labels are asked for.
-        assert set([*rows(drawn / "out/fields.csv")["CariGeoGAN"].values()][1:]) == {""}
+        assert set([*rows(drawn / "out/fields.csv")["CariGeoGAN"].values()][1:]) == {"", "0"}, "no value, and n = 0"
 
     def test_its_picture(self, drawn: Path) -> None:
         picture = cv2.imread(str(drawn / "out/fields.png"))
@@ -97,7 +100,7 @@ class TestFigure8:
         assert field.fit(face, face, photo).warp(photo).shape == photo.shape
 
     def test_bad_options_are_named(self, tmp_path: Path) -> None:
-        file = write_figure(tmp_path, fields={"mine": {"class_path": "lightning_modules.warping.Sobel"}})
+        file = write_figure(tmp_path, only={"mine": {"class_path": "lightning_modules.warping.Sobel"}})
         with pytest.raises(UsageError, match=r"figure.fields: .*Sobel"):
             grid(str(file), out=str(tmp_path / "out"))
         with pytest.raises(UsageError, match="'cari' is no subset of the test sets"):
@@ -167,8 +170,33 @@ class TestFieldByName:
             write_face(tmp_path / f"{name}.png", tmp_path / f"{name}.pts", 96, seed=k)
         (tmp_path / "none.yaml").write_text("class_path: lightning_modules.warping.fields.dense.Identity\n")
         faces = [f"--photo={tmp_path}/photo.png", f"--stylised={tmp_path}/drawing.png", f"--out={tmp_path}/figure.png"]
-        main(["figure", *faces, f"--field={tmp_path}/none.yaml", "--size=64"])
+        run("figure", *faces, f"--field={tmp_path}/none.yaml", "--size=64")
         assert (tmp_path / "figure.png").exists()
+
+
+class TestInFaceWarping:
+    """Chosen by YAML in METHOD=face_warping."""
+
+    def configured(self, top: Path, name: str, **arguments: Any) -> str:
+        spec = yaml.safe_load(file_of("field", name).read_text())
+        spec["init_args"] |= arguments
+        warper = {"warper": {"init_args": {"field": spec, "coarse": 9}}}
+        return write_config(top / f"{name}.yaml", TINY, PHASES, {"model": {"init_args": warper}})
+
+    def test_each_field_takes_the_splines_place(self, tmp_path: Path) -> None:
+        for name, arguments in (("raft", {"pretrained": False}), ("carigeogan", {}), ("spline", {"order": 3})):
+            options = [*fit_files("face_warping"), self.configured(tmp_path, name, **arguments)]
+            method: Any = WarpmarkCLI(options, run=False).method
+            assert type(method.warper.field).__name__.lower().startswith(name)
+
+    def test_a_run_that_goes_on_training_autotoon(self, tmp_path: Path) -> None:
+        config = self.configured(tmp_path, "autotoon", backbone="test_efficientnet", trainable=True)
+        run("train", "--setting=da_cariface", "--method=face_warping", config, f"--paths.runs={tmp_path}/runs")
+        folder = tmp_path / "runs/da_cariface/face_warping-slpt/seed0"
+        state = checkpoint(folder / "checkpoints/last.ckpt")["state_dict"]
+        learned = state["warper.field.last.bias"]
+        assert learned.abs().max() > 0, "it began at zero"
+        assert (folder / "pictures/epoch002.png").exists()
 
 
 class TestArtistWarps:
