@@ -107,13 +107,13 @@ class CariGeoGAN(nn.Module, FieldFitter):
         return chain(self.judge_caricature.parameters(), self.judge_photo.parameters())
 
     def fit_shapes(self, photos: Tensor, caricatures: Tensor) -> Self:
-        """Take both shape models from shapes ``(N, 68, 2)`` and ``(M, 68, 2)``, aligned to the photos' mean.
+        """Take both shape models from shapes ``(N, 68, 2)`` and ``(M, 68, 2)``, aligned to the photos' reference.
 
         Raises:
             ValueError: there are not more shapes of either kind than components.
         """
         self.photo.learn(photos)
-        self.caricature.learn(caricatures, self.photo.mean)
+        self.caricature.learn(caricatures, self.photo.reference)
         return self
 
     # --- the objective ------------------------------------------------------------------------------------------

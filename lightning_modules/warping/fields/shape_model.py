@@ -22,9 +22,12 @@ class ShapeModel(nn.Module):
 
     def __init__(self, components: int = 32) -> None:
         super().__init__()
+        # What shapes are aligned to has the mean's form, but not quite its size: turned by least squares, shapes shrink.
+        self.reference: Tensor
         self.mean: Tensor
         self.basis: Tensor
         self.unit: Tensor
+        self.register_buffer("reference", torch.zeros(68, 2))
         self.register_buffer("mean", torch.zeros(68, 2))
         self.register_buffer("basis", torch.zeros(components, 136))
         self.register_buffer("unit", torch.ones(()))
@@ -34,8 +37,8 @@ class ShapeModel(nn.Module):
 
         Args:
             shapes: any frame with y down, shape ``(N, 68, 2)``.
-            onto: a shape whose place, turn and scale the mean takes, shape ``(68, 2)``; that of the shapes' own mean if
-                None.
+            onto: a shape whose place, turn and scale the reference takes, shape ``(68, 2)``; those of the shapes' own
+                mean if None.
 
         Returns:
             The share of the aligned shapes' variance that the components hold.
@@ -50,20 +53,22 @@ class ShapeModel(nn.Module):
                 "more shapes, or fewer components."
             )
         shapes = shapes.double().cpu()
-        mean = shapes.mean(0) if onto is None else onto.double().cpu()
+        reference = shapes.mean(0) if onto is None else onto.double().cpu()
         for _ in range(_ROUNDS):
-            aligned = align(shapes, mean.expand_as(shapes))
-            mean = align(aligned.mean(0)[None], mean[None])[0]
-        centred = (align(shapes, mean.expand_as(shapes)) - mean).flatten(1)
+            aligned = align(shapes, reference.expand_as(shapes))
+            reference = align(aligned.mean(0)[None], reference[None])[0]
+        aligned = align(shapes, reference.expand_as(shapes))
+        centred = (aligned - aligned.mean(0)).flatten(1)
         _, values, basis = torch.linalg.svd(centred, full_matrices=False)
-        self.mean.copy_(mean)
+        self.reference.copy_(reference)
+        self.mean.copy_(aligned.mean(0))
         self.basis.copy_(basis[:components])
         self.unit.copy_((centred @ basis[:components].mT).square().mean().sqrt().clamp_min(1e-12))
         return float(values[:components].square().sum() / values.square().sum().clamp_min(1e-24))
 
     def place(self, shapes: Tensor) -> Similarity:
-        """The similarities that align shapes ``(B, 68, 2)`` to the mean."""
-        return similarity(shapes, self.mean.to(shapes.dtype).expand_as(shapes))
+        """The similarities that align shapes ``(B, 68, 2)`` to the reference."""
+        return similarity(shapes, self.reference.to(shapes.dtype).expand_as(shapes))
 
     def encode(self, shapes: Tensor) -> Tensor:
         """Coefficients of shapes of any place, turn and scale, ``(B, 68, 2)``; shape ``(B, components)``."""

@@ -82,5 +82,7 @@ def test_mirrored_pairs_have_mirrored_fields() -> None:
     data = pairs()
     field, mirrored = artists_displacement(data, 5), artists_displacement(mirror_pairs(data), 5)
     expected = field.flip(-1) * torch.tensor([-1.0, 1.0])[:, None, None]
-    # The anchors, at the crop's edges, lie half a pixel aside in the mirror.
-    assert float((mirrored - expected).abs().mean()) < 0.1 * float(field.abs().mean())
+    # At the border, the anchors at the crop's edges lie a pixel aside in the mirror.
+    inside = (..., slice(1, 4), slice(1, 4))
+    assert float(expected[inside].abs().max()) > 0.02
+    torch.testing.assert_close(mirrored[inside], expected[inside], atol=2e-3, rtol=0)
