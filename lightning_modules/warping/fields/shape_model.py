@@ -22,7 +22,7 @@ class ShapeModel(nn.Module):
 
     def __init__(self, components: int = 32) -> None:
         super().__init__()
-        # What shapes are aligned to has the mean's form, but not quite its size: turned by least squares, shapes shrink.
+        # What shapes are aligned to. It has the mean's form, but not its size: fitted by least squares, shapes shrink.
         self.reference: Tensor
         self.mean: Tensor
         self.basis: Tensor
