@@ -1,7 +1,7 @@
 """The faces that figures of warping fields are drawn of, and the data that fields are trained on."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,11 @@ class TrainingData:
     size: int
 
     @property
+    def recipes(self) -> dict[str, Callable[[FieldTraining, Sequence[str], Mapping[str, Any]], Path]]:
+        """What makes weights, by name: from how to train, places of data, and the network's options."""
+        return {"autotoon": self.autotoon, "carigeogan": self.carigeogan}
+
+    @property
     def _drawn(self) -> bool:
         return self.cli.data.synthetic
 
@@ -142,12 +147,18 @@ class TrainingData:
         without one, on those that the landmarker finds on the target.
 
         Raises:
-            DataError: a file is malformed, or the setting has no target.
+            DataError: a file is malformed, the setting has no target, or there are too few shapes.
         """
         data = self.cli.data
         there = [] if self._drawn else [path for path in map(self._beside_data, files) if path.is_file()]
         caricatures = torch.from_numpy(read_shapes(there[0])) if there else self._pseudo()
-        return trained_carigeogan(data.source_shapes(), caricatures, how, self.cli.context, **options)
+        photos, components = data.source_shapes(), options.get("components", 32)
+        if min(len(photos), len(caricatures)) <= components:
+            raise DataError(
+                f"CariGeoGAN: found {len(photos)} photos' and {len(caricatures)} caricatures' shapes; expected more "
+                f"of either than its {components} components. Give more faces, or init_args.components."
+            )
+        return trained_carigeogan(photos, caricatures, how, self.cli.context, **options)
 
     def _pseudo(self) -> Tensor:
         target = self.cli.data.target_faces

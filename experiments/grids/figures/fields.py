@@ -14,7 +14,7 @@ from callbacks.drawing import RED, SYNTHETIC, draw_image, draw_landmarks, page
 from callbacks.field_drawing import draw_deformed_grid
 from datamodules.faces import DataError
 from experiments.artifacts.fields import FieldTraining
-from experiments.errors import UsageError
+from experiments.errors import UsageError, nearest
 from experiments.fields import build_field
 from experiments.grids.cells import Runner
 from experiments.grids.figures.field_faces import TrainingData, composed, face_pairs
@@ -29,6 +29,12 @@ _SIDE = 1.3
 """Of a panel, in inches."""
 
 
+_EXPECTED = (
+    "class_path, and possibly init_args, landmarks (predicted or labels) and train (recipe, files, max_epochs, "
+    "steps_per_epoch, batch_size, learning_rate)"
+)
+
+
 @dataclass(frozen=True)
 class FieldChoice:
     """One kind of field of the figure.
@@ -37,29 +43,49 @@ class FieldChoice:
         class_path: of a :class:`FieldFitter`.
         init_args: of it.
         landmarks: ``predicted`` on the stylised faces, or their ``labels``, what it is fitted to.
-        train: how its weights are made: ``recipe``, the method of :class:`TrainingData` that makes them; ``files``, the
-            places of its data, counted from DATA, of which the first that is there is taken; and what
-            :class:`FieldTraining` takes. Empty for a field that is not trained here.
+        recipe: of :attr:`TrainingData.recipes`, which makes its weights; empty for a field that is not trained here.
+        files: places of what it is trained on, counted from DATA, of which the first that is there is taken.
+        how: it is trained.
     """
 
     class_path: str
     init_args: Mapping[str, Any] = field(default_factory=dict)
     landmarks: str = "predicted"
-    train: Mapping[str, Any] = field(default_factory=dict)
+    recipe: str = ""
+    files: Sequence[str] = ()
+    how: FieldTraining | None = None
+
+    @classmethod
+    def read(cls, title: str, spec: Mapping[str, Any]) -> "FieldChoice":
+        """As the grid's file says, with ``train`` holding recipe, files, and what :class:`FieldTraining` takes.
+
+        Raises:
+            UsageError: it is not as expected.
+        """
+        given = dict(spec)
+        train = dict(given.pop("train", {}))
+        told = {name: train.pop(name) for name in ("recipe", "files") if name in train}
+        try:
+            choice = cls(**given, **told, how=FieldTraining(**train) if train else None)
+        except TypeError as error:
+            raise UsageError(f"figure.fields: {title!r} is {dict(spec)} ({error}); expected {_EXPECTED}.") from error
+        if choice.landmarks not in ("predicted", "labels") or bool(choice.recipe) != bool(choice.how):
+            raise UsageError(f"figure.fields: {title!r} is {dict(spec)}; expected {_EXPECTED}.")
+        return choice
 
     def make(self, data: TrainingData) -> FieldFitter:
         """The fitter, trained if it is to be.
 
         Raises:
-            ArgumentError: there is no such class, or it does not take these arguments.
+            UsageError: there is no such class or recipe, or it does not take these arguments.
             WeightsError: weights cannot be read or downloaded.
             DataError: what it is trained on is missing or malformed.
         """
         arguments = dict(self.init_args)
-        if self.train:
-            how = dict(self.train)
-            recipe, files = getattr(data, how.pop("recipe")), how.pop("files", [])
-            arguments = {**arguments, "weights": str(recipe(FieldTraining(**how), files, arguments))}
+        if self.how is not None:
+            if self.recipe not in data.recipes:
+                raise UsageError(f"figure.fields: recipe {self.recipe!r}. {nearest(self.recipe, data.recipes)}")
+            arguments["weights"] = str(data.recipes[self.recipe](self.how, self.files, arguments))
         return build_field({"class_path": self.class_path, "init_args": arguments}, "figure.fields")
 
 
@@ -98,12 +124,13 @@ def draw(
     """
     given = {"fields": fields, "landmarks": landmarks, "subset": subset, "pairs": pairs, "shown": shown, "size": size}
     how: Any = OmegaConf.merge(given, (profiles or {}).get(runner.grid.choices.get("profile", ""), {}))
+    specs: Mapping[str, Any] = OmegaConf.to_container(how.fields)  # type: ignore[assignment]  # names are texts
+    chosen = {title: FieldChoice.read(title, spec) for title, spec in specs.items()}
     cli = composed(runner)
     cli.data.setup()
     faces = face_pairs(cli, how.landmarks, how.subset, how.pairs, how.size)
     data = TrainingData(cli, how.landmarks, how.size)
-    chosen: Mapping[str, Any] = OmegaConf.to_container(how.fields)  # type: ignore[assignment]  # names are texts
-    measures = {title: _measured(title, spec, data, faces) for title, spec in chosen.items()}
+    measures = {title: _measured(title, choice, data, faces) for title, choice in chosen.items()}
     synthetic = cli.data.synthetic
     fitted = "labels" if how.landmarks == "labels" else f"predictions of {how.landmarks}"
     title = f"{'SYNTHETIC faces: not results. ' if synthetic else ''}{runner.grid.name}: {len(faces)} pairs, {fitted}"
@@ -117,19 +144,12 @@ def draw(
     return path
 
 
-def _measured(title: str, spec: Mapping[str, Any], data: TrainingData, faces: FacePairs) -> FieldMeasures | None:
+def _measured(title: str, choice: FieldChoice, data: TrainingData, faces: FacePairs) -> FieldMeasures | None:
     try:
-        choice = FieldChoice(**spec)
         fitter = choice.make(data)
     except (WeightsError, DataError) as error:
         log.warning("%s is left out: %s", title, error)
         return None
-    except (TypeError, AttributeError) as error:
-        raise UsageError(
-            f"figure.fields: {title!r} is {dict(spec)} ({error}); expected class_path, and possibly init_args, "
-            "landmarks (predicted or labels) and train (recipe: autotoon or carigeogan, files, max_epochs, "
-            "steps_per_epoch, batch_size)."
-        ) from error
     return measure_field(fitter, faces, choice.landmarks == "labels")
 
 

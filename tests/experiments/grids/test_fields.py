@@ -103,6 +103,20 @@ class TestFigure8:
         file = write_figure(tmp_path, only={"mine": {"class_path": "lightning_modules.warping.Sobel"}})
         with pytest.raises(UsageError, match=r"figure.fields: .*Sobel"):
             grid(str(file), out=str(tmp_path / "out"))
+        file = write_figure(
+            tmp_path, only={"mine": {"class_path": "lightning_modules.warping.SplineFitter", "train": {}}}
+        )
+        assert grid(str(file), out=str(tmp_path / "out")).exists()
+        for wrong, said in (
+            ({"landmark": "labels"}, "unexpected keyword argument 'landmark'"),
+            ({"train": {"recipe": "autotoon"}}, "expected class_path, and possibly"),
+            ({"landmarks": "found"}, "expected class_path, and possibly"),
+        ):
+            file = write_figure(
+                tmp_path, only={"mine": {"class_path": "lightning_modules.warping.SplineFitter", **wrong}}
+            )
+            with pytest.raises(UsageError, match=said):
+                grid(str(file), out=str(tmp_path / "out"))
         with pytest.raises(UsageError, match="'cari' is no subset of the test sets"):
             grid(str(write_figure(tmp_path, subset="cari")), out=str(tmp_path / "out"))
 
