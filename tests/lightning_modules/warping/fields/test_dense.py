@@ -80,8 +80,9 @@ def test_another_shape_is_refused(shape: tuple[int, ...]) -> None:
 
 class TestTheWayBack:
     def test_landmarks_go_back_to_where_the_spline_was_fitted(self) -> None:
-        # So little jitter that the field does not fold between the lips, where there would be two ways back.
-        stylised, photo = random_faces(3, jitter=0.002), random_faces(3, seed=1, jitter=0.002)
+        # Bent, but without jitter: where the field folds, e.g. between the lips, there are several ways back.
+        stylised, photo = random_faces(3, jitter=0.0), random_faces(3, seed=1, jitter=0.0)
+        photo[..., 1] += 0.2 * (photo[..., :1] - 0.5).square()[..., 0]
         spline = PolyharmonicSpline.fit(stylised, photo)
         torch.testing.assert_close(carried(spline, photo), stylised, atol=1e-6, rtol=0)
 
