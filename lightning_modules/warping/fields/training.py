@@ -131,8 +131,10 @@ class CariGeoGANTraining(TrainingModule):
         self.automatic_optimization = False
         network.trainable = True
         self.network = network.requires_grad_(True).train()
+        dtype = next(network.generators()).dtype
         with torch.no_grad():
-            self.photos, self.caricatures = network.photo.encode(photos), network.caricature.encode(caricatures)
+            self.photos = network.photo.encode(photos).to(dtype)
+            self.caricatures = network.caricature.encode(caricatures).to(dtype)
         self.batch_size, self.learning_rate = batch_size, learning_rate
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
