@@ -65,11 +65,9 @@ def grid(
         UsageError: the grid or an option is not as expected, or cells failed (after all others were done).
         DataError: bad input files.
     """
-    chosen = read_grid(name)
+    chosen = read_grid(name, profile)
     if minutes:
         chosen = replace(chosen, budget={"minutes": minutes})
-    if profile:
-        chosen = replace(chosen, choices={**chosen.choices, "profile": profile})
     folders = {"data": data, "source": source, "target": target, "test": test}
     place = Path(out or f"runs/grids/{chosen.name}")
     runner = Runner(chosen, folders, place, train, threads, isolated)
