@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import permutation_test
 
 RESAMPLES = 10_000
 
@@ -42,7 +41,12 @@ def paired_p(differences: npt.NDArray[Any], resamples: int = RESAMPLES - 1) -> f
             face's mean, for its errors under two seeds are not independent.
         resamples: how many sets of signs; all there are, where those are fewer.
     """
+    # Takes a second to import, which the commands that want intervals alone need not wait.
+    from scipy.stats import permutation_test
+
     of_faces = np.atleast_2d(np.asarray(differences, dtype=np.float64)).mean(0)
+    if len(of_faces) < 2:
+        return 1.0  # its other sign is as far from 0
     found = permutation_test(
         (of_faces,),
         lambda values, axis: values.mean(axis),

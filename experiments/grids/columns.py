@@ -40,27 +40,25 @@ def subsets_of(results: Sequence[Result], table: PublishedTable | None) -> list[
     return list(dict.fromkeys([*published, *(name for result in results for name in result.metrics["test"])]))
 
 
-def measured(
-    grid: Grid, results: Sequence[Result], subsets: Sequence[str], table: PublishedTable | None
-) -> list[Column]:
+def measured(grid: Grid, lines: Sequence[Line], subsets: Sequence[str], table: PublishedTable | None) -> list[Column]:
     """NME of each subset, after each phase or at the end; where a column was published, what it says, right of it."""
+    results = [result for line in lines for result in line.results]
     phases = list(results[0].nme) if results and grid.phases else [""]
+    printed = table.columns if table else []
     columns = []
     for phase in phases:
-        for subset in subsets:
-            found = _nme_of(subset, phase)
-            columns.append(Column(f"{subset}{', ' if phase else ''}{phase}, NME %", _stat(found)))
-            if table and subset in table.columns and not phase:
-                columns += _beside(subset, found)
-        if table and AVERAGE in table.columns and not phase:
-            average = _average_of(table.average_of)
-            place = len(columns) - sum(subset not in table.columns for subset in subsets)
-            columns[place:place] = [Column(f"{AVERAGE}, NME %", _stat(average)), *_beside(AVERAGE, average)]
+        shown = {name: _nme_of(name, phase) for name in subsets if name in printed}
+        if table and AVERAGE in printed and not phase:
+            shown[AVERAGE] = _average_of(table.average_of)
+        shown |= {name: _nme_of(name, phase) for name in subsets}
+        for name, found in shown.items():
+            columns.append(Column(f"{name}{', ' if phase else ''}{phase}, NME %", _stat(found)))
+            columns += _beside(name, found, lines) if name in printed and not phase else []
     return columns
 
 
-def _beside(column: str, found: Callable[[Result], float | None]) -> list[Column]:
-    """What was published of a column, and how far what was found is from it."""
+def _beside(column: str, found: Callable[[Result], float | None], lines: Sequence[Line]) -> list[Column]:
+    """What was published of a column, and how far what was found is from it, where that is known of any line."""
 
     def printed(line: Line) -> Entry:
         if line.published is None:
@@ -79,7 +77,8 @@ def _beside(column: str, found: Callable[[Result], float | None]) -> list[Column
             return None if line.published else ""
         return f"{statistics.fmean(values) - published:+.2f}"
 
-    return [Column(f"{column}, paper", printed), Column(f"{column}, difference", difference)]
+    known = any(difference(line) for line in lines)
+    return [Column(f"{column}, paper", printed), *([Column(f"{column}, difference", difference)] if known else [])]
 
 
 def _nme_of(subset: str, phase: str) -> Callable[[Result], float | None]:

@@ -24,6 +24,8 @@ from experiments.grids.published import AVERAGE, PublishedTable, read_published
 from experiments.grids.results import START, Result
 from experiments.grids.tables import Entry, Table
 
+Scores = Mapping[str, Mapping[str, float]]
+"""By subset, as in ``metrics.json``."""
 _SAME_START: Final = 0.01
 """Between two measurements of one start's NME, in %: devices round differently."""
 
@@ -48,7 +50,7 @@ def grid_table(grid: Grid, results: Sequence[Result], costs: Mapping[str, Landma
     columns = [Column("", lambda line: line.name)]
     if grid.option:
         columns.append(Column(grid.option.rsplit(".", 1)[-1], value_of))
-    columns += measured(grid, results, subsets, table)
+    columns += measured(grid, lines, subsets, table)
     columns += [logged(title) for title in grid.logged]
     columns += [] if table else SPENT
     columns += cost_columns(costs) if costs else []
@@ -78,22 +80,27 @@ def _lines(grid: Grid, results: Sequence[Result], table: PublishedTable | None) 
 
 
 def _starts(results: Sequence[Result]) -> list[Result]:
-    """The scores of the start that all results went on from, one for each seed; none where they have several."""
+    """The scores of the start that all results went on from, one for each seed; none where they have several.
+
+    Nor where a row shows it already, because it does not train.
+    """
     by_seed: dict[int, Result] = {}
     for result in results:
         scores = result.metrics.get("source_only")
         if not scores:
             continue
+        if not result.cost and _same(scores["test"], result.metrics["test"]):
+            return []
         nme = {name: values["nme"] for name, values in scores["test"].items()}
         metrics = {**scores, **{name: result.metrics.get(name) for name in ("data", "setting")}}
         start = Result(Cell(START, None, result.cell.seed), metrics, nme=dict.fromkeys(result.nme, nme))
-        before = by_seed.setdefault(result.cell.seed, start).metrics["test"]
-        same = nme.keys() == before.keys() and all(
-            math.isclose(nme[name], before[name]["nme"], abs_tol=_SAME_START) for name in nme
-        )
-        if not same:
+        if not _same(scores["test"], by_seed.setdefault(result.cell.seed, start).metrics["test"]):
             return []
     return list(by_seed.values())
+
+
+def _same(a: Scores, b: Scores) -> bool:
+    return a.keys() == b.keys() and all(math.isclose(a[name]["nme"], b[name]["nme"], abs_tol=_SAME_START) for name in a)
 
 
 def _best(results: Sequence[Result], values: Sequence[float | None], subsets: Sequence[str]) -> float | None:
@@ -120,8 +127,10 @@ def _count(results: Sequence[Result], subset: str, table: PublishedTable | None)
 
 
 def _remark(line: Line, table: PublishedTable | None, mixed: bool) -> Entry:
+    if line.name == START:
+        return ""
     remarks = ["not in the paper"] if table and not line.published else []
-    if mixed and line.results and line.name != START:
+    if mixed and line.results:
         remarks.append(f"profile {' and '.join(_profiles(line.results)) or 'not known'}")
     return "; ".join(remarks)
 
@@ -131,7 +140,7 @@ def _notes(lines: Sequence[Line], subsets: Sequence[str], table: PublishedTable 
     notes = [f"faces: of {', '.join(subsets)}, in this order."] if len(subsets) > 1 else []
     if table is None:
         return notes
-    notes.append(f"paper: {table.citation} {table.caption}. {UNKNOWN}: a value that is not at hand.")
+    notes.append(f"paper: {table.citation} {table.caption} {UNKNOWN}: a value that is not at hand.")
     if any("/" in _count(line.results, subset, table) for line in lines for subset in subsets):
         notes.append("n/N: n of the N published test faces were there, so the NME is not that of the paper's faces.")
     missing = [name for name in table.average_of if any(name not in r.metrics["test"] for r in results)]

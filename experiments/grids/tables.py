@@ -102,7 +102,7 @@ class Table:
         shown = [[MISSING if entry is None else str(entry) for entry in row] for row in self.rows]
         align = ["left", *["right"] * (len(self.head) - 1)]
         # In a terminal, a head of several lines lets more columns stand beside each other.
-        widest = 12 if style == "rounded_outline" else None
+        widest = 14 if style == "rounded_outline" else None
         colalign = align if shown else None
         return tabulate(shown, self.head, style, disable_numparse=True, colalign=colalign, maxheadercolwidths=widest)
 

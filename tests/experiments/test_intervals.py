@@ -41,6 +41,10 @@ def test_p_is_the_share_of_signs_with_a_mean_as_far_from_0() -> None:
     assert paired_p(values) == pytest.approx(np.mean(np.abs(means) >= faces.mean() - 1e-12))
 
 
+def test_one_face_says_nothing() -> None:
+    assert paired_p(np.array([[0.3], [0.4]])) == 1.0
+
+
 def test_p_of_many_faces_is_that_of_a_t_test() -> None:
     values = np.random.default_rng(3).normal(0.1, 1.0, 400)
     assert paired_p(values) == pytest.approx(ttest_1samp(values, 0).pvalue, abs=0.01)

@@ -87,6 +87,9 @@ def test_the_start_has_a_line_only_where_it_is_one() -> None:
     grid = Grid("some", {}, {"a": {}, "b": {}}, [0])
     one, other = result("a", None, 0, 3, 9), result("b", None, 0, 4, 9)
     assert [row[0] for row in grid_table(grid, [one, other]).rows] == ["source only (the start)", "a", "b"]
+    shown = {"photos": {"nme": 5.0}, "drawings": {"nme": 12.0}}
+    untrained = Result(other.cell, {**other.metrics, "test": shown})
+    assert [row[0] for row in grid_table(grid, [one, untrained]).rows] == ["a", "b"], "a row shows it already"
     start = {"test": {"photos": {"nme": 6.0}, "drawings": {"nme": 12.0}}}
     elsewhere = Result(other.cell, {**other.metrics, "source_only": start}, other.cost)
     assert [row[0] for row in grid_table(grid, [one, elsewhere]).rows] == ["a", "b"]
