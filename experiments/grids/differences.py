@@ -147,11 +147,6 @@ def compare(runner: Runner, cells: Sequence[Cell], against: str) -> Comparison:
     return Comparison(runner.grid.name, against, errors)
 
 
-def difference_table(runner: Runner, cells: Sequence[Cell], against: str) -> Table:
-    """See :meth:`Comparison.differences`."""
-    return compare(runner, cells, against).differences()
-
-
 def _interval(values: npt.NDArray[np.float64], signed: bool = False) -> Interval:
     return Interval(float(values.mean()), *bootstrap_interval(values), signed)
 
