@@ -79,7 +79,7 @@ class TestFigure8:
 
     def test_a_field_whose_data_are_not_there_is_missing(self, drawn: Path) -> None:
         # CariGeoGAN: no landmarker to find landmarks with, as labels are asked for.
-        assert set([*rows(drawn / "out/fields.csv")["CariGeoGAN"].values()][1:]) == {"", "0"}, "no value, and n = 0"
+        assert set([*rows(drawn / "out/fields.csv")["CariGeoGAN"].values()][1:]) <= {"", "0"}, "no value; n may be 0"
 
     def test_its_picture(self, drawn: Path) -> None:
         picture = cv2.imread(str(drawn / "out/fields.png"))
