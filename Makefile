@@ -30,17 +30,23 @@ EMA ?=
 WANDB ?=
 ## rows, values and seeds of many runs: @grids, or a YAML file
 GRID ?= methods
+## a grid's cells, or a sweep's trials, at once
+JOBS ?=
+## hyper-parameters to search for: @sweeps, or a YAML file of W&B's
+SWEEP ?= stylize
+## how many trials a sweep without an account makes
+TRIALS ?=
 ## further options of the command (ARGS=--help lists them); train also takes those of fit: ARGS="--trainer.max_epochs=3"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict figure curves grid import-weights export pack card peers demo test lint bench
+.PHONY: help setup train evaluate predict figure curves grid sweep import-weights export pack card peers demo test lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
 # The shell reads values from the environment, where make puts them: any text may stand in them, quotes too.
 option = $(if $(value $(1)),--$(2) "$$$(1)")
-export SETTING PROFILE SEED GRID
+export SETTING PROFILE SEED GRID SWEEP
 folders = $(call option,DATA,data) $(call option,SOURCE,source) $(call option,TARGET,target) $(call option,TEST,test)
 
 help: ## this
@@ -50,7 +56,7 @@ help: ## this
 		END { printf "\n%s", vars }' $(MAKEFILE_LIST) \
 	| sed -e 's/@settings/$(call names,configs/settings)/' -e 's/@methods/$(call names,configs/methods)/' \
 		-e 's/@landmarkers/$(call names,configs/landmarkers)/' -e 's/@profiles/$(call names,configs/profiles)/' \
-		-e 's/@grids/$(call names,experiments/grids)/'
+		-e 's/@grids/$(call names,experiments/grids)/' -e 's/@sweeps/$(call names,experiments/sweeps)/'
 
 # Installs this project with the extras $(1), after making the environment if there is none.
 install = @if command -v uv >/dev/null 2>&1; then \
@@ -96,8 +102,12 @@ curves: setup ## NME over the epochs of runs: RUNS="runs/… runs/…" [OUT=curv
 	@$(if $(RUNS),,$(error RUNS is not set: make curves RUNS="runs/… runs/…" [OUT=curves.png]))
 	@$(RUN) curves $(RUNS) $(call option,OUT,out) $(ARGS)
 
-grid: setup ## many runs and their table: GRID, DATA or SOURCE TARGET TEST, [OUT=folder]
-	@$(RUN) grid "$$GRID" $(folders) $(call option,OUT,out) $(ARGS)
+grid: setup ## many runs and their table: GRID, DATA or SOURCE TARGET TEST, [OUT=folder] [JOBS=cells at once]
+	@$(RUN) grid "$$GRID" $(folders) $(call option,OUT,out) $(call option,JOBS,jobs) $(ARGS)
+
+sweep: setup ## a search for hyper-parameters, by W&B or on this machine: SWEEP [DATA=root] [TRIALS=20] [JOBS=1] [OUT=folder]
+	@$(RUN) sweep "$$SWEEP" $(call option,DATA,data) $(call option,TRIALS,trials) $(call option,JOBS,jobs) \
+		$(call option,OUT,out) $(ARGS)
 
 import-weights: setup ## published weights under our names: LANDMARKER=star FROM=file [TO=file]
 	@$(if $(FROM),,$(error FROM is not set: make import-weights LANDMARKER=slpt FROM=file [TO=file]))

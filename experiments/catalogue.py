@@ -1,4 +1,4 @@
-"""What can be chosen: a YAML file each (setting, method, landmarker, profile, grid, sweep, peer), a module a command."""
+"""What can be chosen, a YAML file each: settings, methods, landmarkers, grids, …; and commands, a module each."""
 
 from collections.abc import Mapping
 from pathlib import Path

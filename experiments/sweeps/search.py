@@ -11,6 +11,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from datamodules.setting import SYNTHETIC
+from experiments.catalogue import CONFIGS
 from experiments.errors import UsageError, nearest
 from experiments.grids.executors.local import Job, run_jobs
 from experiments.grids.tables import Table
@@ -114,14 +115,20 @@ class Search:
         return study
 
     def _objective(self, trial: "Trial") -> float:
-        name = trial.user_attrs.get(_FOLDER, f"trial{trial.number}")
+        name = _folder_of(trial)
         words = self.sweep.suggested(trial)
         trial.set_user_attr("words", " ".join(words))
         folder = self.out / name
         last = folder / "checkpoints/last.ckpt"
         going_on = [f"--ckpt_path={last}"] if last.exists() else []
+        command = [_found(word) for word in self.sweep.words]
         place = f"--trainer.default_root_dir={folder}"
-        problem = self.run(name, [*self.sweep.words, *words, place, *going_on], self.out / f"{name}.log")
+        try:
+            problem = self.run(name, [*command, *words, place, *going_on], self.out / f"{name}.log")
+        except KeyboardInterrupt:
+            # Optuna counts it as failed.
+            _queue(trial.study, trial)
+            raise
         if problem:
             log.error("%s", problem)
             raise TrialError(problem)
@@ -139,9 +146,16 @@ class Search:
             [str(trial.number), f"{trial.value:.4f}", *(_shown(trial.params.get(name)) for name in names)]
             for trial in best_first
         ]
-        folders = [self.out / trial.user_attrs.get(_FOLDER, f"trial{trial.number}") for trial in best_first]
+        folders = [self.out / _folder_of(trial) for trial in best_first]
         drawn = "SYNTHETIC faces: not results. " if any(map(_is_drawn, folders)) else ""
         return Table(f"{drawn}{self.sweep.file.stem}: {len(lines)} trials, best first", head, lines)
+
+
+def _found(word: str) -> str:
+    """``--config`` of a shipped file, also from another folder than the project's."""
+    option, _, name = word.partition("=")
+    shipped = CONFIGS.parent / name
+    return f"{option}={shipped}" if option == "--config" and not Path(name).exists() and shipped.is_file() else word
 
 
 def last_logged(folder: Path, metric: str) -> float:
@@ -165,8 +179,15 @@ def _take_up_killed(study: "Study") -> None:
 
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(trial.number, state=TrialState.FAIL)
-        folder = trial.user_attrs.get(_FOLDER, f"trial{trial.number}")
-        study.enqueue_trial(trial.params, user_attrs={_FOLDER: folder})
+        _queue(study, trial)
+
+
+def _queue(study: "Study", trial: "Trial | FrozenTrial") -> None:
+    study.enqueue_trial(trial.params, user_attrs={_FOLDER: _folder_of(trial)})
+
+
+def _folder_of(trial: "Trial | FrozenTrial") -> str:
+    return str(trial.user_attrs.get(_FOLDER, f"trial{trial.number}"))
 
 
 def _complete(study: "Study") -> "list[FrozenTrial]":

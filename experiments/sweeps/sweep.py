@@ -113,6 +113,8 @@ def read_sweep(name: str) -> Sweep:
     missing = [key for key in _NEEDED if key not in content] if isinstance(content, dict) else _NEEDED
     if missing:
         raise UsageError(f"{path}: {', '.join(missing)} missing; expected a sweep of W&B, see experiments/sweeps.")
+    if not isinstance(content["parameters"], dict) or not isinstance(content["command"], list):
+        raise UsageError(f"{path}: found {content['parameters']}; expected parameters by name, and a command in words.")
     command = [str(word) for word in content["command"]]
     if command[: len(_BEFORE)] != _BEFORE or command[-1] != _ARGUMENTS:
         raise UsageError(

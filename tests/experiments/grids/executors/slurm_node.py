@@ -35,11 +35,14 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
+KillWait=1
+MinJobAge=300
 ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=500 State=UNKNOWN
 PartitionName=tests Nodes={host} Default=YES MaxTime=60 State=UP OverSubscribe=FORCE:4
+SchedulerParameters=sched_min_interval=0,batch_sched_delay=0
 """
 
 
