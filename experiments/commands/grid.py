@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from filelock import FileLock
+
 from experiments.commands.train import train
 from experiments.errors import UsageError
 from experiments.grids.alignment import alignment_table
@@ -98,7 +100,10 @@ def grid(
         return work.on_slurm(slurm)
     failed = [] if table_only else work.run_in_processes(jobs) if isolated else work.run_here()
     shown = chosen.all_cells(seeds=_seeds(place, chosen, seeds))
-    return _table(runner, shown, failed, against, must_show=table_only)
+    place.mkdir(parents=True, exist_ok=True)
+    # Of several processes that end at about the same time, the last one to write sees what all of them did.
+    with FileLock(place / "table.lock"):
+        return _table(runner, shown, failed, against, must_show=table_only)
 
 
 def _chosen(name: str, minutes: float, profile: str) -> Grid:

@@ -87,7 +87,7 @@ def _run(job: Job, tether: int, free: "SimpleQueue[str]", threads: int) -> str:
     finally:
         free.put(device)
     if status == 0:
-        log.info("%s: done", job.name)
+        log.info("%s: ended well", job.name)
         return ""
     last = (job.log.read_text().strip().splitlines() or [""])[-1]
     ended = signal.Signals(-status).name if status < 0 else f"status {status}"

@@ -38,11 +38,11 @@ def cell_metrics(out: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A grid whose first cell ran in this process, and the second in one of its own."""
+    """A grid of which one row was run first, and then the rest (in processes of their own: test_killed.py)."""
     top = tmp_path_factory.mktemp("grid")
     file = write(top / "some.yaml")
     grid(str(file), out=str(top / "out"), rows=("on, alone",), isolated=False)
-    grid(str(file), out=str(top / "out"))
+    grid(str(file), out=str(top / "out"), isolated=False)
     return top
 
 
