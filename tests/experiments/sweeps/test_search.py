@@ -98,6 +98,7 @@ def test_it_goes_on_after_a_kill(tmp_path: Path) -> None:
     """Which leaves a trial that is running, in the study of a process that is gone."""
     chosen, pretend = read_sweep(str(write(tmp_path / "some.yaml"))), Pretend()
     search = Search(chosen, tmp_path / "out", run=pretend)
+    search.out.mkdir()
     words = chosen.suggested(search._study().ask())
     search.make(1)
     assert list(map(list, (values_of(given).values() for given in pretend.given))) == [
