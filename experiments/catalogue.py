@@ -17,6 +17,7 @@ _FOLDERS: Final = {
     "profile": "configs/profiles",
     "grid": "experiments/grids",
     "sweep": "experiments/sweeps",
+    "paper": "experiments/grids/papers",
     "peer": "configs/peers",
 }
 
@@ -28,7 +29,7 @@ def _files(kind: str) -> dict[str, Path]:
 
 
 def names(kind: str) -> list[str]:
-    """What can be chosen of a kind: setting, method, landmarker, profile, grid, sweep or peer."""
+    """What can be chosen of a kind: setting, method, landmarker, profile, grid, sweep, paper or peer."""
     return sorted(_files(kind))
 
 

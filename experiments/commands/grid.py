@@ -55,8 +55,8 @@ def grid(
         source: labelled photos (setting own)
         target: stylised faces (setting own)
         test: labelled faces to score (setting own)
-        profile: how long, instead of the file's
-        out: folder of cells and table (default: runs/grids/NAME)
+        profile: instead of the file's; smoke tries every row in minutes
+        out: folder of cells and table (default: runs/grids/NAME, or NAME-PROFILE where a profile is given)
         rows: only these rows
         seeds: these seeds instead of the file's
         cells: only these cells, by the names of their folders, in this process; write no table
@@ -81,7 +81,8 @@ def grid(
     """
     chosen = _chosen(name, minutes, profile)
     folders = {"data": data, "source": source, "target": target, "test": test}
-    place = Path(out or f"runs/grids/{chosen.name}")
+    # A smoke run must not take the place of what was run in earnest.
+    place = Path(out or f"runs/grids/{'-'.join([chosen.name, *([profile] if profile else [])])}")
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs}; expected 1 or more cells at once.")
     threads = threads or (1 if jobs == 1 else max(1, cores() // jobs))
@@ -107,10 +108,8 @@ def grid(
 
 
 def _chosen(name: str, minutes: float, profile: str) -> Grid:
-    chosen = read_grid(name)
-    if minutes:
-        chosen = replace(chosen, budget={"minutes": minutes})
-    return replace(chosen, choices={**chosen.choices, "profile": profile}) if profile else chosen
+    chosen = read_grid(name, profile)
+    return replace(chosen, budget={"minutes": minutes}) if minutes else chosen
 
 
 def _table(runner: Runner, cells: Sequence[Cell], failed: Sequence[str], against: str, must_show: bool) -> Path:
