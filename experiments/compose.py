@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -69,12 +70,7 @@ class Choices:
             UsageError: an unknown name, or folders that do not go with the setting.
         """
         folders = self._folders()
-        usual = usual_choices(self.setting)
-        names = {"profile": self.profile, "setting": self.setting}
-        names |= {kind: getattr(self, kind) or usual[kind] for kind in ("method", "landmarker")}
-        files = config_files(names)
-        files += [CONFIGS / f"{name}.yaml" for name in ("ema", "wandb") if getattr(self, name)]
-        arguments = [f"--config={file}" for file in files]
+        arguments = [f"--config={file}" for file in self.files()]
         arguments += [f"--seed_everything={self.seed}"]
         arguments += [f"--paths.{name}={folder}" for name, folder in folders.items() if folder]
         arguments += [f"--config={layer}" for layer in self.layers()]
@@ -82,6 +78,17 @@ class Choices:
             added = value if isinstance(value, list) and option.endswith("+") else [value]
             arguments += [f"--{option}={one if isinstance(one, str) else json.dumps(one)}" for one in added]
         return arguments
+
+    def files(self) -> list[Path]:
+        """The configuration files that the names stand for, later ones to be laid over earlier ones.
+
+        Raises:
+            UsageError: an unknown name.
+        """
+        usual = usual_choices(self.setting)
+        names = {"profile": self.profile, "setting": self.setting}
+        names |= {kind: getattr(self, kind) or usual[kind] for kind in ("method", "landmarker")}
+        return config_files(names) + [CONFIGS / f"{name}.yaml" for name in ("ema", "wandb") if getattr(self, name)]
 
     def layers(self) -> list[str]:
         """``config`` as ``--config`` takes it: a file's name, or the content of one."""

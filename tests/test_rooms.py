@@ -38,7 +38,7 @@ FLOORS = {
             "cli",
             "bench",
         ),
-        *("grids", "peers", "commands", "command_line", "__main__"),
+        *("grids", "peers", "sweeps", "commands", "command_line", "__main__"),
     ),
     "warpmark": (),
 }
