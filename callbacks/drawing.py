@@ -23,6 +23,8 @@ FORMATS: Final = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".we
 """What a picture can be written as, by suffix."""
 GREEN: Final = "#00e65a"
 RED: Final = "#ff463c"
+OKABE_ITO: Final = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Colours that colour-blind people tell apart (Okabe and Ito 2008)."""
 SYNTHETIC: Final = "SYNTHETIC faces: not results"
 """The note on every picture of drawn stand-in faces."""
 
