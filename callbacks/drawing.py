@@ -28,6 +28,8 @@ OKABE_ITO: Final = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b
 SYNTHETIC: Final = "SYNTHETIC faces: not results"
 """The note on every picture of drawn stand-in faces."""
 
+_WARNING: Final = "#b00020"
+
 FAR: Final = 8.0
 """Points further from the crop than this many of its sides are drawn there, as Agg's coordinates are limited."""
 _GAP, _TITLE, _MARGIN = 0.06, 0.24, 0.08
@@ -79,8 +81,14 @@ def page(
     for panel, title in zip(drawn, titles, strict=False):
         panel.set_title(title, fontsize=4.2 * side, pad=3)
     if note:
-        figure.text(_MARGIN / width, _MARGIN / height, note, fontsize=4.2 * side, color="#b00020", weight="bold")
+        figure.text(_MARGIN / width, _MARGIN / height, note, fontsize=4.2 * side, color=_WARNING, weight="bold")
     return figure, panels
+
+
+def mark_synthetic(figure: Figure, synthetic: bool) -> None:
+    """Write above a plot that it is of drawn faces, if it is."""
+    if synthetic:
+        figure.suptitle(SYNTHETIC, color=_WARNING, weight="bold")
 
 
 def save_images(path: Path, rows: Sequence[Sequence[Tensor]], titles: Sequence[str], note: str | None = None) -> None:

@@ -12,7 +12,7 @@ import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from callbacks.drawing import OKABE_ITO, SYNTHETIC
+from callbacks.drawing import OKABE_ITO, mark_synthetic
 from callbacks.nme_table import read_rows
 from experiments.errors import UsageError
 
@@ -105,8 +105,7 @@ def draw_curves(runs: Sequence[LoggedRun], names: Sequence[str], subsets: Sequen
         panel.spines[["top", "right"]].set_visible(False)
     entries = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
     figure.legend(entries.values(), entries, loc="outside lower left", frameon=False, ncols=columns)
-    if any(run.synthetic for run in runs):
-        figure.suptitle(SYNTHETIC, color="#b00020", weight="bold")
+    mark_synthetic(figure, any(run.synthetic for run in runs))
     return figure
 
 
