@@ -246,7 +246,7 @@ def test_every_row_of_a_shipped_grid_can_be_made(name: str) -> None:
     folders = {"source": "photos", "target": "drawings"} if own else {"data": "faces"}
     runner = Runner(shipped, folders, Path("nowhere"), train)
     # Landmarkers take seconds to build, and each row of theirs is a shipped one.
-    rows = [row for row, choices in shipped.rows.items() if "config" in choices] or ["sbr"]
+    rows = [row for row, choices in shipped.rows.items() if "config" in choices] or [min(shipped.rows, key=len)]
     for cell in shipped.all_cells(rows, shipped.seeds[:1])[:: max(1, len(shipped.values))]:
         cli = runner.in_cell(cell)
         assert cli.options.run.profile == shipped.choices["profile"]
