@@ -54,7 +54,7 @@ def _draw_curves(panel: Axes, measured: Sequence[Measured], subset: str) -> None
         share = np.array([*np.arange(len(nme) + 1) / len(nme), 1.0])
         panel.step(x, share, where="post", label=said, color=colour, linestyle=style, linewidth=1.3)
     panel.axvline(FAILURE, color="0.6", linewidth=0.8, linestyle=":")
-    panel.set(xlim=(0, end), ylim=(0, 1), xlabel="NME in %", ylabel="faces with at most that NME")
+    panel.set(xlim=(0, end), ylim=(0, 1.005), xlabel="NME in %", ylabel="faces with at most that NME")
     panel.set_title(f"{subset}, {_counts(map(len, errors.values()))}")
     panel.yaxis.set_major_formatter(PercentFormatter(1.0))
     panel.grid(color="0.9", linewidth=0.6)

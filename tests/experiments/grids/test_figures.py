@@ -1,6 +1,5 @@
 """What a grid's figure shows of its finished cells."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 @pytest.fixture(autouse=True)
-def watched(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def watched(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages that are written, also as files."""
     write = Figure.savefig
 
@@ -69,7 +68,6 @@ def watched(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
     monkeypatch.setattr(Figure, "savefig", watch)
     finished.written.clear()
-    yield
 
 
 def test_a_grid_draws_what_its_file_asks_for(finished: Finished) -> None:
