@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules import loading
 from datamodules.faces import (
     ChosenFaces,
     Face,
@@ -15,7 +16,6 @@ from datamodules.faces import (
     UnlabelledFaces,
     collate,
 )
-from datamodules.loading import TestSet
 from datamodules.synthetic import draw_face
 from datamodules.synthetic.dataset import SyntheticFaces
 
@@ -145,6 +145,6 @@ def test_chosen_faces_keep_what_belongs_to_them() -> None:
     np.testing.assert_array_equal(chosen.shapes(), [faces.shapes()[3], faces.shapes()[1]])
     assert chosen.subsets() == [("b",), ("a",)]
     assert chosen.fingerprint() != ChosenFaces(faces, [1, 3]).fingerprint()
-    test = TestSet(faces, faces.subsets()).only(["b"])
+    test = loading.TestSet(faces, faces.subsets()).only(["b"])
     assert [face.path for face in test.faces] == [faces[0].path, faces[3].path]
     assert test.subsets == [("b",)] * 2

@@ -45,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     top = tmp_path_factory.mktemp("figures")
     content = {
         "choices": {"setting": "da_cariface", "landmarker": "slpt", "profile": "quick", "method": "face_warping"},
-        "rows": {"by turns": {"config": PHASES}, "at once": {"config": JOINT}},
+        "rows": {"alternating": {"config": PHASES}, "joint": {"config": JOINT}},
         "seeds": [0],
         "config": merged(TINY, {"paths": {"runs": str(top / "runs")}}),
         "budget": {"epochs": 2, "steps_per_epoch": 2},
@@ -75,10 +75,10 @@ def test_a_grid_draws_what_its_file_asks_for(finished: Finished) -> None:
     curves.draw(finished.runner, finished.results, file="all.pdf")
     (page,) = finished.written
     assert (finished.out / "all.pdf").read_bytes().startswith(b"%PDF")
-    assert [text.get_text() for text in page.legends[0].get_texts()] == ["by turns", "at once", "warper phase"]
+    assert [text.get_text() for text in page.legends[0].get_texts()] == ["alternating", "joint", "warper phase"]
     assert page.get_suptitle() == SYNTHETIC
     photo = page.axes[0]
-    for line, cell in zip(photo.lines, ("by_turns-seed0", "at_once-seed0"), strict=True):
+    for line, cell in zip(photo.lines, ("alternating-seed0", "joint-seed0"), strict=True):
         nme = [float(row["nme"]) for row in rows(finished.out / cell / "nme.csv") if row["subset"] == "photo"]
         start = metrics(finished.out / cell)["source_only"]["test"]["photo"]["nme"]
         np.testing.assert_allclose(line.get_xydata(), [*enumerate([start, *nme])])
@@ -88,9 +88,9 @@ def test_a_grid_draws_what_its_file_asks_for(finished: Finished) -> None:
 
 def test_the_landmarkers_of_a_grid(finished: Finished) -> None:
     found = shown(finished.runner, finished.results[::-1])
-    assert [one.name for one in found] == [START, "by turns", "at once"]
+    assert [one.name for one in found] == [START, "alternating", "joint"]
     assert found[0].checkpoint.name == "landmarker.ckpt"
-    again = {**{one.cell: one for one in finished.results}, Cell("by turns", None, 1): finished.results[1]}
+    again = {**{one.cell: one for one in finished.results}, Cell("alternating", None, 1): finished.results[1]}
     assert len(shown(finished.runner, list(again.values()))) == 3, "of each row the first seed"
     with pytest.raises(UsageError, match="no such file, and the figure needs it"):
         shown(replace(finished.runner, out=finished.out / "nowhere"), finished.results)
@@ -101,14 +101,14 @@ def test_the_same_faces_by_each_row(finished: Finished) -> None:
     (page,) = finished.written
     panels = np.array(page.axes, dtype=object).reshape(4, 2)
     names = [row[0].texts[-1].get_text() for row in panels]
-    means = [metrics(finished.out / cell) for cell in ("by_turns-seed0", "at_once-seed0")]
+    means = [metrics(finished.out / cell) for cell in ("alternating-seed0", "joint-seed0")]
     start = means[0]["source_only"]["test"]["caricature"]["nme"]
     assert names == [
         "ground truth",
         f"{START}\n{start:.2f}",
         *(
             f"{name}\n{one['test']['caricature']['nme']:.2f}"
-            for name, one in zip(("by turns", "at once"), means, strict=True)
+            for name, one in zip(("alternating", "joint"), means, strict=True)
         ),
     ]
     # Easy to hard by the start, and each NME that of the whole set's scores.
@@ -135,8 +135,8 @@ def test_faces_from_easy_to_hard() -> None:
 def test_errors_of_each_row(finished: Finished) -> None:
     errors.draw(finished.runner, finished.results, worst=1)
     parts = rows(finished.out / "errors/parts.csv")
-    assert [*dict.fromkeys(row["landmarker"] for row in parts)] == [START, "by turns", "at once"]
-    for name, cell in (("by turns", "by_turns-seed0"), ("at once", "at_once-seed0")):
+    assert [*dict.fromkeys(row["landmarker"] for row in parts)] == [START, "alternating", "joint"]
+    for name, cell in (("alternating", "alternating-seed0"), ("joint", "joint-seed0")):
         for subset, values in metrics(finished.out / cell)["test"].items():
             line = next(row for row in parts if (row["landmarker"], row["subset"]) == (name, subset))
             assert (line["part"], line["n"]) == ("all", str(values["n"]))
