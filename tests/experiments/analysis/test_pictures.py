@@ -107,7 +107,9 @@ def test_the_worst_faces(both: list[Measured]) -> None:
 def test_a_comparison(both: list[Measured], tmp_path: Path) -> None:
     lines = [Line(f"{one.landmarker}\n1.00", one.found[:4], one.nme[:4]) for one in both]
     faces = [both[0].faces[i] for i in range(4)]
-    figure = draw_comparison(faces, lines, "said below", synthetic=True)
+    # A caption longer than the margin that is cut off above.
+    caption = "\n".join(["said below"] * 10)
+    figure = draw_comparison(faces, lines, caption, synthetic=True)
     panels = np.array(figure.axes, dtype=object).reshape(3, 4)
     assert [panel.get_title() for panel in panels[0]] == [f"face{i}" for i in range(4)]
     assert [row[0].texts[-1].get_text() for row in panels] == ["ground truth", "ours\n1.00", "theirs\n1.00"]
@@ -115,7 +117,7 @@ def test_a_comparison(both: list[Measured], tmp_path: Path) -> None:
         assert [panel.texts[0].get_text() for panel in row] == [f"{nme:.1f}" for nme in one.nme[:4]]
     colours = [{line.get_color() for panel in row for line in panel.lines} for row in panels]
     assert colours == [{"black", GREEN}, {"black", RED}, {"black", RED}]
-    assert [text.get_text() for text in figure.texts] == [SYNTHETIC, "said below"]
+    assert [text.get_text() for text in figure.texts] == [SYNTHETIC, caption]
     # What is written beside the panels is on the page that is written, too.
     save(figure, tmp_path / "x.png")
     width, height = Image.open(tmp_path / "x.png").size
