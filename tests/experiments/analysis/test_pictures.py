@@ -120,6 +120,6 @@ def test_a_comparison(both: list[Measured], tmp_path: Path) -> None:
     assert [text.get_text() for text in figure.texts] == [SYNTHETIC, caption]
     # What is written beside the panels is on the page that is written, too.
     save(figure, tmp_path / "x.png")
-    width, height = Image.open(tmp_path / "x.png").size
+    height, width, _ = np.asarray(Image.open(tmp_path / "x.png")).shape
     assert width > figure.get_size_inches()[0] * figure.dpi
     assert height > figure.get_size_inches()[1] * figure.dpi
