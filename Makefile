@@ -30,22 +30,32 @@ EMA ?=
 WANDB ?=
 ## rows, values and seeds of many runs: @grids, or a YAML file
 GRID ?= methods
+## how many cells of a grid run at a time
+JOBS ?=
 ## further options of the command (ARGS=--help lists them); train also takes those of fit: ARGS="--trainer.max_epochs=3"
 ARGS ?=
 
+# The paper's: a grid each.
+PAPER := table2 table3 table4 table5 table6 figure3 figure5 figure6 figure7 figure8
+
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate analyse predict figure curves grid import-weights export pack card peers demo test lint bench
+.PHONY: help setup train evaluate analyse predict figure curves grid $(PAPER) import-weights export pack card peers demo test \
+	lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
 # The shell reads values from the environment, where make puts them: any text may stand in them, quotes too.
 option = $(if $(value $(1)),--$(2) "$$$(1)")
 export SETTING PROFILE SEED GRID
+# A grid has a profile of its own: PROFILE counts where it was given, not by its default above.
+of_grid = $(if $(filter-out file,$(origin PROFILE)),$(call option,PROFILE,profile)) $(call option,OUT,out) \
+	$(call option,JOBS,jobs) $(ARGS)
 folders = $(call option,DATA,data) $(call option,SOURCE,source) $(call option,TARGET,target) $(call option,TEST,test)
 
 help: ## this
 	@awk '/^## / { doc = substr($$0, 4); next } \
 		/^[A-Z]+ [?]=/ && doc { vars = vars sprintf("  %-12s %s\n", $$1, doc) } { doc = "" } \
+		/^#: / { print "make " substr($$0, 4) } \
 		/^[a-z-]+:.*## / { split($$0, part, ":.*## "); printf "make %-15s %s\n", part[1], part[2] } \
 		END { printf "\n%s", vars }' $(MAKEFILE_LIST) \
 	| sed -e 's/@settings/$(call names,configs/settings)/' -e 's/@methods/$(call names,configs/methods)/' \
@@ -100,8 +110,13 @@ curves: setup ## NME over the epochs of runs: RUNS="runs/… runs/…" [OUT=curv
 	@$(if $(RUNS),,$(error RUNS is not set: make curves RUNS="runs/… runs/…" [OUT=curves.png]))
 	@$(RUN) curves $(RUNS) $(call option,OUT,out) $(ARGS)
 
-grid: setup ## many runs and their table: GRID, DATA or SOURCE TARGET TEST, [OUT=folder]
-	@$(RUN) grid "$$GRID" $(folders) $(call option,OUT,out) $(ARGS)
+grid: setup ## many runs and their table: GRID, DATA or SOURCE TARGET TEST, [PROFILE=smoke] [JOBS=2] [OUT=folder]
+	@$(RUN) grid "$$GRID" $(folders) $(of_grid)
+
+#: table2 … table6 the paper's tables, its values beside ours: DATA [PROFILE=smoke|quick|paper] [JOBS=2] [OUT=folder]
+#: figure3, 5 … 8  the paper's figures, likewise
+$(PAPER): setup
+	@$(RUN) grid $@ $(folders) $(of_grid)
 
 import-weights: setup ## published weights under our names: LANDMARKER=star FROM=file [TO=file]
 	@$(if $(FROM),,$(error FROM is not set: make import-weights LANDMARKER=slpt FROM=file [TO=file]))

@@ -1,4 +1,4 @@
-"""What can be chosen: one YAML file per setting, method, landmarker, profile, grid and peer, one module per command."""
+"""What can be chosen: one YAML file per setting, method, landmarker, profile, grid, peer …, one module per command."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +16,7 @@ _FOLDERS: Final = {
     "landmarker": "configs/landmarkers",
     "profile": "configs/profiles",
     "grid": "experiments/grids",
+    "paper": "experiments/grids/papers",
     "peer": "configs/peers",
 }
 
@@ -27,7 +28,7 @@ def _files(kind: str) -> dict[str, Path]:
 
 
 def names(kind: str) -> list[str]:
-    """What can be chosen of a kind: ``setting``, ``method``, ``landmarker``, ``profile``, ``grid`` or ``peer``."""
+    """What can be chosen of a kind: setting, method, landmarker, profile, grid, paper or peer."""
     return sorted(_files(kind))
 
 

@@ -46,8 +46,8 @@ def grid(
         source: labelled photos (setting own)
         target: stylised faces (setting own)
         test: labelled faces to score (setting own)
-        profile: how long, instead of the file's
-        out: folder of cells and table (default: runs/grids/NAME)
+        profile: instead of the file's; smoke tries every row in minutes
+        out: folder of cells and table (default: runs/grids/NAME, or NAME-PROFILE where a profile is given)
         rows: only these rows
         seeds: these seeds instead of the file's
         minutes: of training in each cell, instead of the file's budget
@@ -65,13 +65,12 @@ def grid(
         UsageError: the grid or an option is not as expected, or cells failed (after all others were done).
         DataError: bad input files.
     """
-    chosen = read_grid(name)
+    chosen = read_grid(name, profile)
     if minutes:
         chosen = replace(chosen, budget={"minutes": minutes})
-    if profile:
-        chosen = replace(chosen, choices={**chosen.choices, "profile": profile})
     folders = {"data": data, "source": source, "target": target, "test": test}
-    place = Path(out or f"runs/grids/{chosen.name}")
+    # A smoke run must not take the place of what was run in earnest.
+    place = Path(out or f"runs/grids/{'-'.join([chosen.name, *([profile] if profile else [])])}")
     runner = Runner(chosen, folders, place, train, threads, isolated)
     cells = chosen.all_cells(rows, seeds)
     if alignment:

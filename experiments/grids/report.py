@@ -6,9 +6,10 @@ from pathlib import Path
 
 from experiments.bench.cost import LandmarkerCost, landmarker_costs
 from experiments.grids.cells import Runner
-from experiments.grids.differences import difference_table
+from experiments.grids.differences import compare
 from experiments.grids.grid import Cell
-from experiments.grids.results import Result, grid_table
+from experiments.grids.overview import grid_table
+from experiments.grids.results import Result
 
 
 def write_report(runner: Runner, results: Sequence[Result], against: str = "") -> Path:
@@ -28,7 +29,10 @@ def write_report(runner: Runner, results: Sequence[Result], against: str = "") -
     cells = [result.cell for result in results]
     path = grid_table(runner.grid, results, _costs(runner, cells)).show(runner.out / "table")
     if against:
-        difference_table(runner, cells, against).show(runner.out / "differences")
+        comparison = compare(runner, cells, against)
+        comparison.differences().show(runner.out / "differences")
+        comparison.intervals().show(runner.out / "intervals")
+        comparison.tests().show(runner.out / "tests")
     if runner.grid.figure:
         options = dict(runner.grid.figure)
         import_module(f"experiments.grids.figures.{options.pop('draw')}").draw(runner, results, **options)
@@ -36,8 +40,8 @@ def write_report(runner: Runner, results: Sequence[Result], against: str = "") -
 
 
 def _costs(runner: Runner, done: Sequence[Cell]) -> dict[str, LandmarkerCost]:
-    """What each row's landmarker costs, where rows differ in it."""
-    if len({runner.grid.rows[cell.row].get("landmarker") for cell in done}) < 2:
+    """What each row's landmarker costs, where rows differ in it and no paper's values take its place."""
+    if runner.grid.published or len({runner.grid.rows[cell.row].get("landmarker") for cell in done}) < 2:
         return {}
     one_of_each = {cell.row: cell for cell in done}
     return landmarker_costs({row: runner.plain(cell).method.landmarker for row, cell in one_of_each.items()})

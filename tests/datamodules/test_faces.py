@@ -12,6 +12,7 @@ from datamodules.faces import (
     FaceSet,
     FloatArray,
     JoinedFaces,
+    SomeFaces,
     TrainBatch,
     UnlabelledFaces,
     collate,
@@ -66,6 +67,21 @@ def sample(index: int, labelled: bool = True) -> FaceSample:
         index=index,
         path=f"face{index}",
     )
+
+
+class TestSomeFaces:
+    def test_they_are_spread_evenly(self) -> None:
+        whole = faces(7)
+        some = SomeFaces(whole, 3)
+        assert [face.path for face in some] == ["face0", "face2", "face4"]
+        assert all(np.array_equal(a, b) for a, b in zip(some.shapes(), whole.shapes()[0:5:2], strict=True))
+        assert some.subsets() == [("face",)] * 3
+        assert some.frontal() == [k for k, i in enumerate((0, 2, 4)) if i in whole.frontal()]
+        assert some.fingerprint() != whole.fingerprint()
+        assert some.has_landmarks
+
+    def test_a_set_with_no_more_is_whole(self) -> None:
+        assert len(SomeFaces(faces(2), 5)) == 2
 
 
 class TestUnlabelledFaces:

@@ -71,7 +71,7 @@ def test_all_cells_have_one_start(done: Path) -> None:
 
 
 def test_its_table(done: Path) -> None:
-    title, _, head, _, start, alone, warping = (done / "out/table.md").read_text().splitlines()
+    title, _, head, _, start, alone, warping, *_ = (done / "out/table.md").read_text().splitlines()
     assert "SYNTHETIC" in title
     assert "photo, NME %" in head
     found = cell_metrics(done / "out")["warping-seed3"]
@@ -85,7 +85,7 @@ def test_its_table(done: Path) -> None:
 
 def test_rows_are_compared_face_by_face(done: Path) -> None:
     grid(str(done / "some.yaml"), out=str(done / "out"), table_only=True, against="on, alone")
-    title, _, head, _, *lines = (done / "out/differences.md").read_text().splitlines()
+    title, _, head, _, *lines = (done / "out/differences.md").read_text().partition("\n\n- ")[0].splitlines()
     assert "difference from on, alone" in title
     names, *columns = ([cell.strip() for cell in line.strip("|").split("|")] for line in (head, *lines))
     assert [line[0] for line in columns] == ["source only (the start)", "on, alone", "warping"]
@@ -98,6 +98,10 @@ def test_rows_are_compared_face_by_face(done: Path) -> None:
     assert float(difference) == pytest.approx(warping - alone, abs=0.0051)
     low, high = map(float, interval.strip("()").split(" to "))
     assert low <= float(difference) <= high
+    intervals, tests = ((done / f"out/{name}.md").read_text().splitlines() for name in ("intervals", "tests"))
+    assert intervals[5].split("|")[place + 1].strip().startswith(f"{alone:.2f} (")
+    assert 0 < float(tests[6].split("|")[place + 1]) <= 1
+    assert tests[5].split("|")[place + 1].strip() == "–"
     loose = f"caricature, {LOOSE_CROPPED_AGAIN}"
     assert float(columns[1][names.index(loose)]) > 0
     # Measured once.
@@ -173,6 +177,21 @@ def test_cells_have_what_the_start_has_not(tmp_path: Path) -> None:
     assert [{"data": {"batch_size": 2}} in config for config in layers] == [False, True]
 
 
+def test_a_profile_has_its_own_budget_and_seeds(tmp_path: Path) -> None:
+    profiles = {
+        "quick": {"budget": {"minutes": 1}, "config": {"pretraining": {"max_epochs": 2}}},
+        "smoke": {"seeds": [7]},
+    }
+    config = {"pretraining": {"learning_rate": 0.1}}
+    file = str(write(tmp_path / "some.yaml", budget=None, config=config, profiles=profiles))
+    quick, smoke, paper = (read_grid(file, profile) for profile in ("", "smoke", "paper"))
+    assert [grid.choices["profile"] for grid in (quick, smoke, paper)] == ["quick", "smoke", "paper"]
+    assert [grid.budget for grid in (quick, smoke, paper)] == [{"minutes": 1}, {}, {}]
+    assert [list(grid.seeds) for grid in (quick, smoke, paper)] == [[3], [7], [3]]
+    assert quick.config == {"pretraining": {"learning_rate": 0.1, "max_epochs": 2}}
+    assert smoke.config == paper.config == config
+
+
 def test_failures_are_named_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +231,9 @@ def test_failures_are_named_and_the_others_go_on(
         ({"speeds": []}, "expected the keys ['choices', 'rows', 'seeds']"),
         ({"rows": None}, "expected the keys ['choices', 'rows', 'seeds']"),
         ({"option": "model.rate"}, "expected option and values together"),
+        ({"profiles": {"quik": {}}}, "profiles has 'quik'"),
+        ({"profiles": {"quick": {"rows": {}}}}, "profiles has 'quick' with ['rows']; expected a profile"),
+        ({"profiles": {"smoke": {"budget": {"steps": 3}}}}, "expected {minutes}, or {epochs, steps_per_epoch}"),
         ({"fixed_rows": ["nowhere"]}, "['nowhere'], which are no rows of it"),
         (
             {"budget": {"minutes": 1}, "rows": {"warping": ROWS["warping"]}},
@@ -242,14 +264,17 @@ def test_bad_commands(capsys: pytest.CaptureFixture[str], words: str, message: s
 @pytest.mark.parametrize("name", names("grid"))
 def test_every_row_of_a_shipped_grid_can_be_made(name: str) -> None:
     shipped = read_grid(name)
-    own = shipped.choices["setting"] == "own"
+    cells = shipped.all_cells(seeds=shipped.seeds[:1])[:: max(1, len(shipped.values))]
+    own = shipped.choices.get("setting") == "own"
     folders = {"source": "photos", "target": "drawings"} if own else {"data": "faces"}
     runner = Runner(shipped, folders, Path("nowhere"), train)
-    # Landmarkers take seconds to build, and each row of theirs is a shipped one.
-    rows = [row for row, choices in shipped.rows.items() if "config" in choices] or [min(shipped.rows, key=len)]
-    for cell in shipped.all_cells(rows, shipped.seeds[:1])[:: max(1, len(shipped.values))]:
-        cli = runner.in_cell(cell)
-        assert cli.options.run.profile == shipped.choices["profile"]
+    for cell in cells:
+        assert runner.grid.choices_of(cell, folders, []).arguments(), "its choices are known"
+    # Landmarkers take seconds to build, and each row of theirs is a shipped one: rows with configurations of their own.
+    kinds = {json.dumps(shipped.rows[cell.row].get("config", {})): cell for cell in reversed(cells)}
+    rows = [cell for config, cell in kinds.items() if config != "{}"]
+    for cell in rows or cells[-1:]:
+        assert runner.in_cell(cell).options.run.profile == shipped.choices["profile"]
 
 
 def test_every_landmarker_and_every_method_is_in_a_grid() -> None:
