@@ -43,8 +43,8 @@ ARGS ?=
 PAPER := table2 table3 table4 table5 table6 figure3 figure5 figure6 figure7 figure8
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict figure curves grid $(PAPER) sweep import-weights export pack card peers demo test \
-	lint bench
+.PHONY: help setup train evaluate analyse predict figure curves grid $(PAPER) sweep import-weights export pack card peers demo \
+	test lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
@@ -95,6 +95,10 @@ train: setup ## pretrain, adapt, test: SETTING METHOD LANDMARKER PROFILE SEED, D
 evaluate: setup ## score a checkpoint (or the shipped weights) on labelled faces: TEST=folder [CKPT=…] [OUT=metrics.json]
 	@$(if $(TEST),,$(error TEST is not set: make evaluate TEST=folder [CKPT=runs/…/last.ckpt]))
 	@$(RUN) evaluate $(call option,CKPT,ckpt) $(call option,TEST,test) $(call option,OUT,out) $(ARGS)
+
+analyse: setup ## where landmarkers err, as plots and faces: [OF="runs/… x.onnx"] TEST=folder, or DATA [SETTING], [OUT=analysis]
+	@$(RUN) analyse $(if $(OF),--of $(OF)) $(if $(TEST),$(call option,TEST,test),$(call option,DATA,data)) \
+		--setting "$$SETTING" $(call option,OUT,out) $(ARGS)
 
 predict: $(VENV)/.predict ## landmarks on pictures: INPUT=image|folder|video|camera [CKPT=…] [OUT=predictions] [DETECTOR=…] [OVERWRITE=1]
 	@$(if $(value INPUT),,$(error INPUT is not set: make predict INPUT=image, folder, video or camera [OUT=predictions]))

@@ -37,6 +37,7 @@ FLOORS = {
             "artifacts",
             "cli",
             "bench",
+            "analysis",
         ),
         *("grids", "peers", "sweeps", "commands", "command_line", "__main__"),
     ),
