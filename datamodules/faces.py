@@ -243,6 +243,40 @@ class JoinedFaces(FaceSet):
         return self.sets[which][index - start]
 
 
+class ChosenFaces(FaceSet):
+    """Some faces of a set, e.g. those of one subset.
+
+    Args:
+        faces: the set.
+        places: of the chosen ones in it, in the order that they are to have.
+    """
+
+    def __init__(self, faces: FaceSet, places: Sequence[int]) -> None:
+        self.faces, self.places = faces, list(places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def has_landmarks(self) -> bool:
+        return self.faces.has_landmarks
+
+    def subsets(self) -> list[tuple[str, ...]]:
+        subsets = self.faces.subsets()
+        return [subsets[place] for place in self.places]
+
+    def shapes(self) -> list[FloatArray]:
+        shapes = self.faces.shapes()
+        return [shapes[place] for place in self.places] if self.has_landmarks else []
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(repr(self.places).encode()).hexdigest()
+        return f"chosen({digest[:16]}):{self.faces.fingerprint()}"
+
+    def face(self, index: int) -> Face:
+        return self.faces[self.places[index]]
+
+
 @dataclass
 class FaceSample:
     """One square crop, ready for a landmarker.

@@ -26,9 +26,9 @@ def bootstrap_interval(
     table = np.atleast_2d(np.asarray(values, dtype=np.float64))
     generator = np.random.default_rng(seed)
     of_seeds = generator.integers(table.shape[0], size=(resamples, table.shape[0]))
-    counts = np.stack([np.bincount(drawn, minlength=table.shape[0]) for drawn in of_seeds]) / table.shape[0]
+    shares = (of_seeds[:, :, None] == np.arange(table.shape[0])).mean(1)
     faces = generator.integers(table.shape[1], size=(resamples, table.shape[1]))
-    means = np.array([float(table[:, drawn].mean(1) @ share) for drawn, share in zip(faces, counts, strict=True)])
+    means = np.sum([share * row[faces].mean(1) for row, share in zip(table, shares.T, strict=True)], axis=0)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 

@@ -110,6 +110,15 @@ def test_predict(venv: Path) -> None:
     assert "INPUT is not set" in run_make(venv, "predict").stderr
 
 
+def test_grids_and_sweeps(venv: Path) -> None:
+    assert make(venv, "grid", "GRID=methods", "JOBS=4") == ["grid", "methods", "--jobs", "4"]
+    assert make(venv, "sweep") == ["sweep", "stylize"]
+    said = make(venv, "sweep", "SWEEP=my sweep.yaml", "DATA=my faces", "TRIALS=3", "JOBS=2", "OUT=here", "ARGS=--local")
+    assert said == [
+        *("sweep", "my sweep.yaml", "--data", "my faces", "--trials", "3", "--jobs", "2", "--out", "here", "--local"),
+    ]
+
+
 @pytest.mark.parametrize("name", [*(f"table{k}" for k in range(2, 7)), *(f"figure{k}" for k in (3, 5, 6, 7, 8))])
 def test_the_papers_tables_and_figures_are_grids(venv: Path, name: str) -> None:
     assert make(venv, name) == ["grid", name]

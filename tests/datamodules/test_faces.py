@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules import loading
 from datamodules.faces import (
+    ChosenFaces,
     Face,
     FaceSample,
     FaceSet,
@@ -16,6 +18,7 @@ from datamodules.faces import (
     collate,
 )
 from datamodules.synthetic import draw_face
+from datamodules.synthetic.dataset import SyntheticFaces
 
 GIVEN_BOX = np.array([1, 2, 30, 40], np.float32)
 
@@ -148,3 +151,16 @@ class TestBatches:
             assert devices == ["meta"] * tensors
         assert moved.source.paths == batch.source.paths
         assert batch.source.images.device.type == "cpu"
+
+
+def test_chosen_faces_keep_what_belongs_to_them() -> None:
+    """In the order that was asked for, also of a subset of a test set."""
+    faces = SyntheticFaces("photo", 4, seed=0, size=48, subsets=[("a", "b"), ("a",), ("c",), ("b",)])
+    chosen = ChosenFaces(faces, [3, 1])
+    assert [face.path for face in chosen] == [faces[3].path, faces[1].path]
+    np.testing.assert_array_equal(chosen.shapes(), [faces.shapes()[3], faces.shapes()[1]])
+    assert chosen.subsets() == [("b",), ("a",)]
+    assert chosen.fingerprint() != ChosenFaces(faces, [1, 3]).fingerprint()
+    test = loading.TestSet(faces, faces.subsets()).only(["b"])
+    assert [face.path for face in test.faces] == [faces[0].path, faces[3].path]
+    assert test.subsets == [("b",)] * 2
