@@ -28,6 +28,7 @@ def grid(
     target: str = "",
     test: str = "",
     profile: str = "",
+    landmarker: str = "",
     out: str = "",
     rows: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (),
@@ -79,18 +80,18 @@ def grid(
         UsageError: the grid or an option is not as expected, or cells failed (after all others were done).
         DataError: bad input files.
     """
-    chosen = _chosen(name, minutes, profile)
+    chosen = _chosen(name, minutes, profile, landmarker)
     folders = {"data": data, "source": source, "target": target, "test": test}
     # A smoke run must not take the place of what was run in earnest.
-    place = Path(out or f"runs/grids/{'-'.join([chosen.name, *([profile] if profile else [])])}")
+    place = Path(out or f"runs/grids/{'-'.join(filter(None, (chosen.name, profile, landmarker)))}")
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs}; expected 1 or more cells at once.")
     threads = threads or (1 if jobs == 1 else max(1, cores() // jobs))
     runner = Runner(chosen, folders, place, train, threads)
     every = chosen.all_cells(rows, seeds)
     k, n = _part(part)
-    options = {**folders, "profile": profile, "minutes": minutes, "out": place, "threads": threads}
-    work = Work(runner, every[k - 1 :: n], name, options, seeds)
+    made_of = {**folders, "profile": profile, "landmarker": landmarker, "minutes": minutes}
+    work = Work(runner, every[k - 1 :: n], name, {**made_of, "out": place, "threads": threads}, seeds)
     if alignment:
         return alignment_table(runner, every, alignment).show(place / "alignment")
     if cells:
@@ -107,8 +108,10 @@ def grid(
         return _table(runner, shown, failed, against, must_show=table_only)
 
 
-def _chosen(name: str, minutes: float, profile: str) -> Grid:
+def _chosen(name: str, minutes: float, profile: str, landmarker: str) -> Grid:
     chosen = read_grid(name, profile)
+    if landmarker:
+        chosen = replace(chosen, choices={**chosen.choices, "landmarker": landmarker})
     return replace(chosen, budget={"minutes": minutes}) if minutes else chosen
 
 
