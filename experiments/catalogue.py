@@ -19,6 +19,7 @@ _FOLDERS: Final = {
     "sweep": "experiments/sweeps",
     "paper": "experiments/grids/papers",
     "peer": "configs/peers",
+    "field": "configs/fields",
 }
 
 
@@ -29,7 +30,7 @@ def _files(kind: str) -> dict[str, Path]:
 
 
 def names(kind: str) -> list[str]:
-    """What can be chosen of a kind: setting, method, landmarker, profile, grid, sweep, paper or peer."""
+    """What can be chosen of a kind: setting, method, landmarker, profile, grid, sweep, paper, peer, field."""
     return sorted(_files(kind))
 
 

@@ -30,6 +30,7 @@ FLOORS = {
             "catalogue",
             "compose",
             "checkpoints",
+            "fields",
             "detectors",
             "published_sets",
             "scoring",

@@ -17,10 +17,11 @@ from datamodules.transforms import FaceTransform, crop_square
 from experiments.analysis.warped_pairs import GRADIENTS, Gradient, draw_figure
 from experiments.checkpoints import load_landmarker
 from experiments.errors import UsageError
+from experiments.fields import read_field
 from experiments.run_folder import output_file
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import find_in_images
-from lightning_modules.warping import PolyharmonicSpline, folding, landmark_warping_error
+from lightning_modules.warping import SplineFitter, folding, landmark_warping_error
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def figure(
     coarse: int | None = 65,
     gradient: Gradient = "sobel",
     size: int = 256,
+    field: str = "",
 ) -> Path:
     """Draw a photo warped onto a stylised face, in eight panels: the paper's Figure 3.
 
@@ -53,17 +55,21 @@ def figure(
         coarse: Nodes across that the field is evaluated at, before upsampling; null for every pixel.
         gradient: Operator of the gradient images.
         size: Side of the crops in pixels, 32 to 2048.
+        field: Another warping field than the spline: a name in configs/fields, or a YAML file with its class_path and
+            init_args. Order and smoothing are the spline's.
 
     Returns:
         The picture's file.
 
     Raises:
         CheckpointError: The checkpoint cannot be used.
+        WeightsError: The weights of the field cannot be used.
         DataError: An image or its landmarks cannot be read, or there are none and no checkpoint to find them.
         UsageError: A number is out of range, or the picture cannot be written.
     """
     _check(order, smoothing, coarse, gradient, size)
     file = output_file(out, FORMATS, (photo, stylised))
+    fitter = read_field(field) if field else SplineFitter(order, smoothing)
     faces = [read_face(path) for path in (photo, stylised)]
     wanted = [face.landmarks is None for face in faces]
     wanted[1] |= predict
@@ -73,11 +79,11 @@ def figure(
     pair = collate([FaceTransform(size)(face) for face in faces])
     assert pair.landmarks is not None, "both are labelled or predicted by now"
     labels, predicted = pair.landmarks[:1], pair.landmarks[1:]
-    spline = PolyharmonicSpline.fit(predicted, labels, order, smoothing)
-    field = spline.grid(size, coarse)
+    fitted = fitter.fit(labels, predicted, pair.images[:1], pair.images[1:])
+    grid = fitted.grid(size, coarse)
     origins = ["predictions" if w else "labels" for w in wanted]
-    draw_figure(pair.images, pair.landmarks, origins, field, GRADIENTS[gradient]()).savefig(file)
-    _print_measures(field, float(landmark_warping_error(spline, predicted, labels)))
+    draw_figure(pair.images, pair.landmarks, origins, grid, GRADIENTS[gradient]()).savefig(file)
+    _print_measures(grid, float(landmark_warping_error(fitted, predicted, labels)))
     log.info("wrote %s", file)
     return file
 

@@ -124,7 +124,7 @@ def _table(runner: Runner, cells: Sequence[Cell], failed: Sequence[str], against
     for cell in cells:
         if cell not in done and (runner.out / cell.name).exists() and (outdated := runner.outdated(cell)):
             log.warning("%s: was made of %s; it is not shown", cell.name, outdated)
-    if must_show and not results:
+    if must_show and runner.grid.rows and not results:
         raise UsageError(
             f"{runner.out}: holds no finished cell of {runner.grid.name} with these choices. Give the DATA (or SOURCE, "
             "TARGET, TEST), PROFILE and OUT of a grid that was run, or run it."

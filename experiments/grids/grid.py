@@ -42,7 +42,7 @@ class Grid:
         choices: what all rows share of ``setting``, ``method``, ``landmarker`` and ``profile``.
         rows: by name, the choices in which a row differs; under ``config`` a configuration laid over them, under
             ``cells`` one laid over the grid's ``cells``, and under ``published`` the published row that it is to be
-            compared with.
+            compared with. There are none where the figure is all there is.
         seeds: of each row and value.
         option: a dotted option of the Lightning CLI that takes several values in each row; empty for none.
         values: its values.
@@ -172,5 +172,7 @@ def _check(grid: Grid, path: Path) -> None:
             raise UsageError(f"{path}: row {row!r} has {sorted(unknown)}; expected {[*KINDS, *_OF_ROW]}.")
     if bool(grid.option) != bool(grid.values) or grid.show not in ("all", "best"):
         raise UsageError(f"{path}: expected option and values together, and show to be all or best.")
+    if not (grid.rows or grid.figure):
+        raise UsageError(f"{path}: found neither rows nor a figure; expected one of them.")
     if stray := set(grid.fixed_rows) - set(grid.rows):
         raise UsageError(f"{path}: fixed_rows names {sorted(stray)}, which are no rows of it.")

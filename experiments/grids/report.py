@@ -21,11 +21,13 @@ def write_report(runner: Runner, results: Sequence[Result], against: str = "") -
         against: a row that all others are compared with, face by face; empty for none.
 
     Returns:
-        The grid's table in Markdown.
+        The grid's table in Markdown; of a grid without rows what its figure returns.
 
     Raises:
         UsageError: ``against`` is no finished row.
     """
+    if not runner.grid.rows:
+        return _draw(runner, results)
     cells = [result.cell for result in results]
     path = grid_table(runner.grid, results, _costs(runner, cells)).show(runner.out / "table")
     if against:
@@ -34,8 +36,14 @@ def write_report(runner: Runner, results: Sequence[Result], against: str = "") -
         comparison.intervals().show(runner.out / "intervals")
         comparison.tests().show(runner.out / "tests")
     if runner.grid.figure:
-        options = dict(runner.grid.figure)
-        import_module(f"experiments.grids.figures.{options.pop('draw')}").draw(runner, results, **options)
+        _draw(runner, results)
+    return path
+
+
+def _draw(runner: Runner, results: Sequence[Result]) -> Path:
+    """Draw the grid's figure; returns what its module says that it wrote."""
+    options = dict(runner.grid.figure)
+    path: Path = import_module(f"experiments.grids.figures.{options.pop('draw')}").draw(runner, results, **options)
     return path
 
 
