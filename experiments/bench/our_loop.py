@@ -132,7 +132,7 @@ class OurLoop:
         data = copy.copy(self.data)
         data.batch_size, data.steps_per_epoch = batch or self.data.batch_size, warm + steps + 1
         with _quiet():
-            self.trainer(clock).fit(self.module(phase), datamodule=data)
+            bare_trainer(self.cli, max_epochs=1, profiler=clock).fit(self.module(phase), datamodule=data)
         self.landmarker.to(self.device)
         return clock.lap(data.batch_size)
 
@@ -143,23 +143,6 @@ class OurLoop:
             return Start(self.method, self.data, how, config).learning()
         self.method.warper_epochs, self.method.proximal_epochs = (1, 0) if phase == "warper" else (0, 1)
         return self.method
-
-    def trainer(self, profiler: Profiler | None = None, epochs: int = 1) -> Trainer:
-        """With the run's devices and precision, that writes nothing."""
-        options = {name: self.cli.trainer_config[name] for name in ("accelerator", "devices", "precision")}
-        return Trainer(
-            **options,
-            max_epochs=epochs,
-            profiler=profiler,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,
-            use_distributed_sampler=False,
-        )
 
     def pseudo_landmarks(self, batch: int = 0) -> tuple[Lap, PseudoLandmarks]:
         """Find the whole target's, ``batch`` faces at a time (default: the evaluation's)."""
@@ -188,7 +171,27 @@ class OurLoop:
     @property
     def precision(self) -> str | int:
         """Of the trainer, e.g. ``32-true`` or ``bf16-mixed``."""
-        return self.cli.trainer.precision or "32-true"
+        precision: str | int = self.cli.trainer.precision
+        return precision
+
+
+def bare_trainer(cli: WarpmarkCLI, **options: Any) -> Trainer:
+    """A trainer with a run's devices and precision, that shows and writes nothing and does not validate.
+
+    Args:
+        cli: of the run.
+        options: further ones of the trainer.
+    """
+    shared = {name: cli.trainer_config[name] for name in ("accelerator", "devices", "precision")}
+    silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    return Trainer(
+        **shared,
+        **{**silent, **options},
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+    )
 
 
 def network_seconds(landmarker: Landmarker, batch: int, phase: Phase | Literal["pseudo"], clock: Clock) -> float:

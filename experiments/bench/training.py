@@ -99,14 +99,17 @@ class Bench:
         network = copy.deepcopy(ours.landmarker)
         return ours, PublishedLoop(network, records[0], frontal, records[1], self.device, self.batch, self.clock)
 
-    def phases(self, folder: Path, phases: Sequence[Phase] = PHASES) -> Iterator[tuple[str, Compared]]:
+    def phases(
+        self, ours: OurLoop, theirs: PublishedLoop, folder: Path, phases: Sequence[Phase] = PHASES
+    ) -> Iterator[tuple[str, Compared]]:
         """Each phase by its name, as soon as it is measured; pseudo landmarks first: the proximal phase needs them.
 
         Args:
-            folder: for pseudo landmarks and runs; exists.
+            ours: the one loop, and
+            theirs: the other, of :meth:`loops`.
+            folder: for pseudo landmarks; exists.
             phases: those to measure.
         """
-        ours, theirs = self.loops(folder / "runs")
         _, found = ours.pseudo_landmarks()
         points = list(found.landmarks.cpu().numpy())
         for name, kept in PSEUDO.items():
@@ -147,9 +150,8 @@ class Bench:
         result.our_bytes = peak_bytes(lambda: ours.pseudo_landmarks(), self.device)
         return result
 
-    def scaling(self, folder: Path, batches: Sequence[int]) -> Iterator[Scaled]:
+    def scaling(self, ours: OurLoop, batches: Sequence[int]) -> Iterator[Scaled]:
         """Ours on batches of several sizes, in pretraining: forward and backward on every image."""
-        ours = OurLoop(self.faces, self.form, self.batch, self.device, self.clock, folder / "scaled", self.overrides)
         for batch in batches:
             # About as many images for each size.
             steps = max(2, self.steps * self.batch // batch)

@@ -40,7 +40,8 @@ def alignment_loss(estimates: Tensor, target: Tensor) -> Tensor:
 def gradient_loss(warped: Tensor, stylised: Tensor) -> Tensor:
     """Mean squared difference of Sobel's gradients of grey images; 4 times as large in [-1, 1] as in [0, 1]."""
     edges = [kornia.filters.sobel(kornia.color.rgb_to_grayscale(images)) for images in (warped, stylised)]
-    return F.mse_loss(*edges)
+    difference: Tensor = F.mse_loss(*edges)
+    return difference
 
 
 class PublishedLoop:
@@ -154,7 +155,7 @@ class PublishedLoop:
         if not len(loader):
             raise ValueError(f"{len(records)} faces are fewer than the {batch or self.batch} of a batch.")
         while True:
-            yield from loader  # type: ignore[misc]  # torch's collation keeps the type
+            yield from loader
 
     def _steps(self, phase: str, batches: Iterator[Any], loss_of: Callable[..., Tensor], steps: int, warm: int) -> Lap:
         self.landmarker.train()

@@ -1,6 +1,7 @@
 """What benches measured, as tables: ratios with their spread over the rounds."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -85,6 +86,14 @@ def machine(device: torch.device, clock: Clock) -> str:
     """What it was measured on, and by which clock."""
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     return f"{named}, {'CPU time' if clock == 'cpu' else 'by the clock'}"
+
+
+def show(table: Table, out: str, name: str) -> None:
+    """Print a table; and write it into the folder ``out``, if one is given."""
+    if out:
+        table.show(Path(out) / name)
+    else:
+        print(f"{table.title}\n{table.text('rounded_outline')}")
 
 
 def _over(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:

@@ -10,7 +10,7 @@ import torch
 from experiments.bench.faces_on_disk import write_faces
 from experiments.bench.training import PHASES, Bench, Compared
 from experiments.bench.warp import drawn_faces, measure
-from experiments.commands.bench._tables import machine, phase_table, scaling_table, warp_table
+from experiments.commands.bench._tables import machine, phase_table, scaling_table, show, warp_table
 from experiments.errors import UsageError
 from experiments.grids.tables import Table
 
@@ -26,6 +26,7 @@ def bench_training(
     steps: int = 4,
     rounds: int = 3,
     scaling: tuple[int, ...] = (1, 4, 16),
+    warp: tuple[int, ...] = (4,),
     phases: tuple[str, ...] = PHASES,
     device: str = "",
     clock: Literal["wall", "cpu", ""] = "",
@@ -46,6 +47,7 @@ def bench_training(
         steps: of a lap
         rounds: laps of each, after one to warm up
         scaling: batch sizes of ours by itself
+        warp: batch sizes of the warp by itself
         phases: pretraining, warper, proximal
         device: cpu or cuda (default: cuda if there is one)
         clock: cpu (time of this process; on a CPU the default) or wall
@@ -76,24 +78,19 @@ def bench_training(
         bench = Bench(folders, form, where, timed, batch, steps, rounds, overrides)
         kind = f"SLPT, {form}, {'drawn (SYNTHETIC) faces' if folders.drawn else 'true faces'}, {machine(where, timed)}"
         found: dict[str, Compared] = {}
-        for phase, compared in bench.phases(folder, [one for one in PHASES if one in phases]):
+        ours, theirs = bench.loops(folder / "runs")
+        for phase, compared in bench.phases(ours, theirs, folder, [one for one in PHASES if one in phases]):
             found[phase] = compared
             log.info("%s: done", phase)
         tables.append(phase_table(f"Training beside the published loop, batches of {batch}: {kind}", found))
-        _show(tables[-1], out, "phases")
+        show(tables[-1], out, "phases")
         if scaling and "pretraining" in found:
-            scaled = list(bench.scaling(folder, scaling))
+            scaled = list(bench.scaling(ours, scaling))
             title = f"Ours over batch sizes, pretraining: {kind}"
             tables.append(scaling_table(title, scaled, found["pretraining"].theirs))
-            _show(tables[-1], out, "scaling")
-        costs = measure(drawn_faces(batch, 256, where).first(batch), rounds, timed)
-        tables.append(warp_table(f"The warp, {batch} pairs at 256×256, {machine(where, timed)}", costs))
-        _show(tables[-1], out, "warp")
+            show(tables[-1], out, "scaling")
+        for pairs in warp:
+            costs = measure(drawn_faces(pairs, 256, where).first(pairs), rounds, timed)
+            tables.append(warp_table(f"The warp, {pairs} pairs at 256×256, {machine(where, timed)}", costs))
+            show(tables[-1], out, f"warp-{pairs}")
     return tables
-
-
-def _show(table: Table, out: str, name: str) -> None:
-    if out:
-        table.show(Path(out) / name)
-    else:
-        print(f"{table.title}\n{table.text('rounded_outline')}")

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 
 from experiments.bench.warp import closeness, drawn_faces, measure
-from experiments.commands.bench._tables import machine, warp_table
+from experiments.commands.bench._tables import machine, show, warp_table
 from experiments.errors import UsageError
 
 
@@ -15,6 +15,7 @@ def bench_warp(
     repeats: int = 5,
     device: str = "",
     clock: Literal["wall", "cpu", ""] = "",
+    out: str = "",
 ) -> None:
     """Time the warp: ours, exact and on a coarse grid, kornia's, the published program's, forward and backward.
 
@@ -24,6 +25,7 @@ def bench_warp(
         repeats: rounds, after one to warm up
         device: cpu or cuda (default: cuda if there is one)
         clock: cpu (time of this process; on a CPU the default) or wall
+        out: folder for the tables in Markdown, CSV and LaTeX (default: they are only printed)
 
     Raises:
         UsageError: no batch size is given.
@@ -39,5 +41,5 @@ def bench_warp(
             f"Warp of 68 landmarks at {size}×{size}, batch {batch}, drawn (SYNTHETIC) faces, {machine(where, timed)}"
         )
         table = warp_table(f"{title}; memory: {source}", measure(faces.first(batch), repeats, timed))
-        print(f"{table.title}\n{table.text('rounded_outline')}")
+        show(table, out, f"warp-{batch}")
     print(closeness(faces))
