@@ -39,8 +39,8 @@ def alignment_loss(estimates: Tensor, target: Tensor) -> Tensor:
 
 def gradient_loss(warped: Tensor, stylised: Tensor) -> Tensor:
     """Mean squared difference of Sobel's gradients of grey images; 4 times as large in [-1, 1] as in [0, 1]."""
-    edges = [kornia.filters.sobel(kornia.color.rgb_to_grayscale(images)) for images in (warped, stylised)]
-    difference: Tensor = F.mse_loss(*edges)
+    first, second = (kornia.filters.sobel(kornia.color.rgb_to_grayscale(images)) for images in (warped, stylised))
+    difference: Tensor = F.mse_loss(first, second)
     return difference
 
 

@@ -62,7 +62,11 @@ def test_what_fails_leaves_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     ("program", "seconds", "ended"),
-    [("pass", 60, "done"), ("raise SystemExit(3)", 60, "FAILED (status 3)"), ("import time; time.sleep(60)", 0.1, "stopped after 0 s")],
+    [
+        ("pass", 60, "done"),
+        ("raise SystemExit(3)", 60, "FAILED (status 3)"),
+        ("import time; time.sleep(60)", 0.1, "stopped after 0 s"),
+    ],
 )
 def test_how_a_part_ends(program: str, seconds: float, ended: str) -> None:
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as process:
