@@ -34,7 +34,8 @@ def alignment_loss(estimates: Tensor, target: Tensor) -> Tensor:
     """
     left, right = OUTER_EYE_CORNERS
     apart = (estimates - target[:, None]).norm(dim=3).mean(2)
-    return (apart / (target[:, left] - target[:, right]).norm(dim=1)[:, None]).mean()
+    loss: Tensor = (apart / (target[:, left] - target[:, right]).norm(dim=1)[:, None]).mean()
+    return loss
 
 
 def gradient_loss(warped: Tensor, stylised: Tensor) -> Tensor:
