@@ -257,7 +257,7 @@ class FaceWarping(Adaptation):
         In joint optimisation the latter makes all steps and holds γ.
         """
         parameters, rates = list(self.landmarker.parameters()), (self.warper_learning_rate, self.learning_rate)
-        adams: list[torch.optim.Optimizer] = [torch.optim.Adam(parameters, lr=rate) for rate in rates]
+        adams: list[torch.optim.Optimizer] = [self.adam(parameters, lr=rate) for rate in rates]
         if self.gamma:
             holder = PROXIMAL if self.optimization == "joint" else WARPER
             adams[holder].add_param_group({"params": self.gamma, "lr": self.gamma_learning_rate})
