@@ -20,7 +20,17 @@ from experiments.errors import UsageError, nearest, option_error
 from experiments.machine import prepare_process
 
 LIGHTNING: Final = ("fit", "test", "validate")
-_GROUPS: Final = ("model", "trainer", "run", "paths", "pretraining", "translation", "optimizer", "lr_scheduler")
+_GROUPS: Final = (
+    "model",
+    "trainer",
+    "run",
+    "paths",
+    "machine",
+    "pretraining",
+    "translation",
+    "optimizer",
+    "lr_scheduler",
+)
 """The Lightning CLI's options that take a file or a class; ``data`` is one of our own commands' options."""
 
 

@@ -82,7 +82,9 @@ class Look:
             taken = select(self.colours, count)
             images = change_selected(taken, images, lambda x: match_colours(x, drawings[chosen(taken, x.device)]))
             swapped, beta = select(self.amplitude, count), _drawn(self.beta)
-            images = change_selected(swapped, images, lambda x: swap_amplitude(x, drawings[chosen(swapped, x.device)], beta).clamp(0, 1))
+            images = change_selected(
+                swapped, images, lambda x: swap_amplitude(x, drawings[chosen(swapped, x.device)], beta).clamp(0, 1)
+            )
             return images.to(photos.dtype)
 
     def _draw_in_media(self, images: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ class ImagePool(nn.Module):
         if torch.rand(1, generator=self.generator).tolist()[0] < 0.5:
             return image
         place = torch.randint(self.size, (1,), generator=self.generator).tolist()[0]
-        kept, self.images[place] = self.images[place], image.clone()
+        kept: Tensor = self.images[place]
+        self.images[place] = image.clone()
         return kept.to(image, non_blocking=True)
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -133,7 +133,8 @@ def first_derivatives(image: Tensor, mode: str = "sobel") -> Tensor:
     """
     kernel = _derivative_kernel(mode, image.device, image.dtype)
     padded = F.pad(image.flatten(0, 1).unsqueeze(1), [1] * 4, mode="replicate")
-    return F.conv2d(padded, kernel).unflatten(0, image.shape[:2])
+    derivatives: Tensor = F.conv2d(padded, kernel).view(*image.shape[:2], 2, *image.shape[2:])
+    return derivatives
 
 
 @lru_cache

@@ -45,7 +45,7 @@ def face_region_mask(landmarks: Tensor, size: int, softness: float = 0.0, margin
     outermost = (landmarks[..., 0, None] * x + landmarks[..., 1, None] * y).amax(dim=1)
     ticks = torch.arange(size, device=landmarks.device, dtype=landmarks.dtype) / size
     across, down = x[:, None] * ticks, y[:, None] * ticks - (outermost + margin)[..., None]
-    distance = torch.cat([_farthest(across, rows) for rows in down.split(_rows_at_once(down), dim=2)], dim=1)
+    distance = torch.cat([_farthest(across, rows) for rows in torch.split(down, _rows_at_once(down), dim=2)], dim=1)
     mask = torch.sigmoid(-distance / softness) if softness else (distance <= 0).to(distance.dtype)
     return mask.unsqueeze(1)
 
