@@ -226,7 +226,7 @@ class FaceTransform:
         """
         matrix = crop_matrix(face, self.size)
         if self.augmentation is None or self.pipeline is None or seed is None:
-            return self._sample(face, cut(face.image, matrix, self.size), matrix, index)
+            return self.placed(face, matrix, index)
         self.pipeline.set_random_seed(seed)
         rng = np.random.default_rng(seed)
         if self.augmentation.crop_factor is None:
@@ -237,6 +237,10 @@ class FaceTransform:
         if self.augmentation.occluder is not None and rng.random() < self.augmentation.occlusion:
             image = _occluded(image, self.augmentation.occluder, rng)
         return self._sample(face, image, matrix, index)
+
+    def placed(self, face: Face, matrix: Matrix, index: int = 0) -> FaceSample:
+        """A crop of ``face`` as a given affine map places it, not varied; arguments as in :meth:`__call__`."""
+        return self._sample(face, cut(face.image, matrix, self.size), matrix, index)
 
     def _turned(self, face: Face, matrix: Matrix, pipeline: "A.Compose") -> tuple[ByteArray, Matrix]:
         """The plain crop with its surroundings, varied by ``pipeline``; and its matrix."""

@@ -30,6 +30,7 @@ FLOORS = {
             "catalogue",
             "compose",
             "checkpoints",
+            "fields",
             "detectors",
             "published_sets",
             "scoring",
@@ -37,8 +38,9 @@ FLOORS = {
             "artifacts",
             "cli",
             "bench",
+            "analysis",
         ),
-        *("grids", "peers", "commands", "command_line", "__main__"),
+        *("grids", "peers", "sweeps", "commands", "command_line", "__main__"),
     ),
     "warpmark": (),
 }
