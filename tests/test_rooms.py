@@ -14,7 +14,7 @@ FLOORS = {
         *("synthetic", "datasets", "setting"),
     ),
     "lightning_modules": (
-        *("coordinates", "weights", "metrics", "training", "backbones", "landmarkers", "warping", "augment"),
+        *("devices", "coordinates", "weights", "metrics", "training", "backbones", "landmarkers", "warping", "augment"),
         *("translation", "methods"),
     ),
     "callbacks": (),
@@ -24,13 +24,13 @@ FLOORS = {
     ),
     "experiments": (
         *(
+            "machine",
             "errors",
             "intervals",
             "run_folder",
             "catalogue",
             "compose",
             "checkpoints",
-            "fields",
             "detectors",
             "published_sets",
             "scoring",

@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from experiments.artifacts.store import Recipe, RunContext, provide
 from tests.experiments.conftest import FinishedRun
 from tests.experiments.helpers import PHASES, TINY, metrics, write_config
-from tests.experiments.two_processes import run_on_two_processes
+from tests.experiments.processes.two_processes import run_on_two_processes
 
 
 @dataclass
