@@ -98,7 +98,7 @@ def test_two_processes_wait_together(tmp_path: Path, drawn_run: FinishedRun, fou
     lock = FileLock(folder / "lock")
 
     def meanwhile() -> None:
-        time.sleep(15)  # both processes are at the lock by now
+        time.sleep(7)  # both processes are at the lock by now: they are forked with all imported
         assert {path.name for path in folder.iterdir()} == {"lock"}, "no process has begun to train"
         if found:
             shutil.copy(made, folder)
