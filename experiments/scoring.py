@@ -137,8 +137,11 @@ class Scores:
 
 
 def scores_dict(subsets: SubsetScores, average_nme: float) -> dict[str, Any]:
-    """``{"test": {subset: {"nme", "fr@8", "auc@8", "n"}}, "average_nme"}``."""
+    """``{"test": {subset: {"nme", "fr@8", "auc@8", "n"}}, "average_nme"}``; and ``failed``, where faces did."""
     test = {name: {**values, "n": int(values["n"])} for name, values in subsets.items()}
+    for values in test.values():
+        if failed := int(values.pop("failed", 0)):
+            values["failed"] = failed
     return {"test": test, "average_nme": average_nme}
 
 
@@ -149,6 +152,7 @@ def score(
     num_workers: int = 0,
     device: torch.device | str = "cpu",
     protocol: Protocol = Protocol(),
+    tell: bool = True,
 ) -> Scores:
     """Score a landmarker on test sets, in the original images' pixels.
 
@@ -159,6 +163,7 @@ def score(
         num_workers: loader processes.
         device: where to compute.
         protocol: the first crop, and how landmarks are found from there.
+        tell: log which faces failed, and which outweigh the others in a mean.
 
     Raises:
         DataError: a face's box is empty.
@@ -179,12 +184,14 @@ def score(
             found = find_in_images(landmarker, [face.image for face in faces], squares, protocol.inference)
             seconds += time.perf_counter() - start
             truth = torch.from_numpy(np.stack([_labels(face) for face in faces])).to(found.pixels)
-            errors.update(found.pixels, truth, torch.arange(first, first + len(faces)))
+            errors.update(found.pixels, truth, torch.arange(first, first + len(faces)), [face.path for face in faces])
             of_landmarks.append(landmark_errors(found.pixels, truth).cpu())
             pixels.append(found.pixels.cpu())
             labels.append(truth.cpu())
             per_face += _face_scores(faces, found, truth, of_landmarks[-1])
             first += len(faces)
+        if tell:
+            errors.warn()
         subsets |= {name: {k: float(v) for k, v in values.items()} for name, values in errors.compute().items()}
     average = sum(face.nme for face in per_face) / len(per_face) if per_face else float("nan")
     joined = [torch.cat(batches) for batches in (of_landmarks, pixels, labels)]

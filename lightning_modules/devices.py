@@ -4,6 +4,7 @@
 all work that was queued before is done. In a training step they would take away what a GPU gains by running ahead.
 """
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -45,3 +46,15 @@ def chosen(selected: Tensor, device: torch.device) -> Tensor:
         int64, shape ``(N,)``.
     """
     return sent(torch.from_numpy(selected.numpy().nonzero()[0]), device)
+
+
+def surely_numbers(tensor: Tensor) -> bool:
+    """Whether no value is NaN, as far as the host can know it without waiting.
+
+    On a CPU the values are looked at, in one pass (a sum that is NaN may also be of infinite values, and then it is
+    not sure). On a device it is never sure, and while a network is traced, compiled or exported, whose values are not
+    there, always.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    return tensor.device.type == "cpu" and not math.isnan(tensor.detach().sum().item())

@@ -33,6 +33,11 @@ class PredictedFace:
         return np.concatenate([self.landmarks.min(0), self.landmarks.max(0)])
 
     @property
+    def is_finite(self) -> bool:
+        """Whether all landmarks are numbers: a network's output can be anything."""
+        return bool(np.isfinite(self.landmarks).all())
+
+    @property
     def interocular(self) -> float:
         """The distance between the outer eye corners (36 and 45), in pixels."""
         left, right = OUTER_EYE_CORNERS

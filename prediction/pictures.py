@@ -81,6 +81,12 @@ def predict_pictures(
     for faces in predictor.at(readable()):
         yield from _told(bad)
         one = waiting.popleft()
+        if predictor.lost:
+            _log.warning(
+                "%s: left out %d of %d faces, whose landmarks are not finite; expected numbers of the landmarker. Use "
+                "weights of a run that did not diverge.",
+                *(one.path, predictor.lost, len(one.found)),
+            )
         yield PictureFaces(one.number, one.path, one.image, faces)
     yield from _told(bad)
 

@@ -75,6 +75,10 @@ class Predictor:
         inference: how landmarks are found in a picture, given a square around the face.
         batch_size: faces that the landmarker takes at once.
         turned: also find faces turned up to 90 degrees in the picture's plane, by turning the crop.
+
+    Attributes:
+        lost: how many faces of the picture given last the landmarker found landmarks of that are not finite. They are
+            not among the picture's faces.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Predictor:
     ) -> None:
         self.landmarker, self.detector, self.inference = landmarker, detector, inference
         self.batch_size, self.turned = batch_size, turned
+        self.lost = 0
 
     def __call__(self, image: ByteArray) -> list[PredictedFace]:
         """The faces of one picture (RGB, uint8, shape ``(H, W, 3)``), best first."""
@@ -123,7 +128,8 @@ class Predictor:
             turns: how far each face is turned clockwise, in degrees; not at all if None.
 
         Returns:
-            As many faces, in the order of the squares; without a score.
+            As many faces, in the order of the squares; without a score. Their landmarks are as the landmarker gives
+            them, finite or not.
         """
         turns = [0.0] * len(squares) if turns is None else turns
         given = [Place(square, np.nan, turn) for square, turn in zip(squares, turns, strict=True)]
@@ -136,7 +142,10 @@ class Predictor:
     def _faces(self, pictures: Sequence[tuple[ByteArray, Sequence[Place]]]) -> Iterator[list[PredictedFace]]:
         faces = self._found(pictures)
         for number in range(len(pictures)):
-            yield _distinct([face.found for face in faces if face.picture == number and face.found is not None])
+            found = [face.found for face in faces if face.picture == number and face.found is not None]
+            known = [face for face in found if face.is_finite]
+            self.lost = len(found) - len(known)
+            yield _distinct(known)
 
     def _found(self, pictures: Sequence[tuple[ByteArray, Sequence[Place]]]) -> list[_Face]:
         faces = [

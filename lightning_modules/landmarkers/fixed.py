@@ -17,6 +17,7 @@ from datamodules.transforms import CROP_FACTOR
 from lightning_modules.coordinates import edge_shares, pixel_grid, signed
 from lightning_modules.landmarkers.base import LandmarkerOutput, full_precision
 from lightning_modules.landmarkers.file_landmarker import FileLandmarker
+from lightning_modules.sampling import sample
 from lightning_modules.weights import WeightsError
 
 Array = npt.NDArray[np.float32]
@@ -272,7 +273,7 @@ def resampled(images: Tensor, frames: Tensor, size: int, shrinking: int = 1) -> 
     # Bicubic interpolation (a = -0.75) does not keep straight slopes: where averaged pixels lie at one and the same
     # fraction of the frame's, it would shift the whole picture by up to 0.05 pixels.
     mode = "bicubic" if shrinking == 1 else "bilinear"
-    sampled = F.grid_sample(images, where, mode=mode, padding_mode="zeros", align_corners=False)
+    sampled = sample(images, where, "zeros", mode)
     return sampled.clamp(0, 1)
 
 

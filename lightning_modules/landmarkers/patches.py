@@ -1,10 +1,10 @@
 """Samples of a map around landmarks: SLPT's patches, and the windows of SPIGA and of SBR's tracking."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.coordinates import crop_to_sampling, signed
+from lightning_modules.sampling import sample
 
 
 def patch_boxes(centres: Tensor, side: float) -> tuple[Tensor, Tensor]:
@@ -44,7 +44,7 @@ def sample_patches(features: Tensor, lower: Tensor, extent: Tensor, size: int) -
     grid = signed(torch.stack([x, y], dim=-1).flatten(2, 3))
     # Under autocast the features may be bfloat16, whose positions would be whole feature pixels apart.
     features = features.to(grid.dtype)
-    sampled = F.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    sampled = sample(features, grid, "border", align_corners=True)
     return sampled.transpose(1, 2).reshape(*lower.shape[:2], -1, size, size)
 
 
@@ -68,5 +68,5 @@ def sample_windows(features: Tensor, centres: Tensor, reach: float, points: int)
     y = along[..., :, None, 1].expand(-1, -1, -1, points)
     grid = crop_to_sampling(torch.stack([x, y], dim=-1).flatten(2, 3), features.shape[-1])
     # Under autocast the features may be bfloat16, whose positions would be whole feature pixels apart.
-    sampled = F.grid_sample(features.to(grid.dtype), grid, padding_mode="border", align_corners=False)
+    sampled = sample(features.to(grid.dtype), grid, "border")
     return sampled.transpose(1, 2).reshape(*centres.shape[:2], -1, points, points)

@@ -1,6 +1,7 @@
 """What every method shares: a landmarker, and its scores on the setting's test sets."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
@@ -13,7 +14,10 @@ from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import find_landmarks
 from lightning_modules.metrics import LandmarkErrors
+from lightning_modules.standing_out import StandingOut
 from lightning_modules.training import TrainingModule, ValidateLastEpoch
+
+log = logging.getLogger(__name__)
 
 AVERAGE = "average_nme"
 """Mean NME over all faces of all test sets: Table 2's average, which weights sets by their image counts."""
@@ -37,23 +41,46 @@ class SetErrors(nn.Module):
         super().__init__()
         self.subsets = subsets
         self.overall = LandmarkErrors(sync)
+        self.standing_out = StandingOut()
+        self._places: list[int] = []
         self.by_subset = nn.ModuleDict({name: LandmarkErrors(sync) for face in subsets for name in face})
 
-    def update(self, predicted: Tensor, target: Tensor, indices: Tensor) -> None:
-        """Add faces: landmarks in image pixels, shape ``(B, 68, 2)``, and the faces' places in the set, ``(B,)``."""
+    def update(self, predicted: Tensor, target: Tensor, indices: Tensor, paths: Sequence[str] | None = None) -> None:
+        """Add faces.
+
+        Args:
+            predicted: landmarks in image pixels, shape ``(B, 68, 2)``.
+            target: likewise, the labels'.
+            indices: the faces' places in the set, shape ``(B,)``.
+            paths: their images, by which faces are named; by their places if None.
+        """
         self.overall.update(predicted, target)
-        faces = [self.subsets[i] for i in indices.tolist()]
+        self.standing_out.add(paths or [f"face {i}" for i in indices.tolist()], predicted, target)
+        self._places += indices.tolist()
+        faces = [self.subsets[i] for i in self._places[-len(predicted) :]]
         for name, errors in self.by_subset.items():
             members = torch.tensor([name in subsets for subsets in faces], device=predicted.device)
             if members.any():
                 cast(LandmarkErrors, errors).update(predicted[members], target[members])
 
     def compute(self) -> dict[str, dict[str, Tensor]]:
-        """Each subset's ``nme``, ``fr@8``, ``auc@8`` and ``n``."""
+        """Each subset's ``nme``, ``fr@8``, ``auc@8``, ``n`` and ``failed``."""
         return {name: cast(LandmarkErrors, errors).compute() for name, errors in self.by_subset.items()}
+
+    def warn(self) -> None:
+        """Log which faces failed and which outweigh the others, of those that this process scored."""
+        said: dict[str, str] = {}
+        for name in self.by_subset:
+            members = [order for order, place in enumerate(self._places) if name in self.subsets[place]]
+            # A face counts in several subsets: it is named once.
+            said |= {line.partition(": ")[2]: line for line in self.standing_out.remarks(name, members)}
+        for line in said.values():
+            log.warning(line)
 
     def reset(self) -> None:
         """Forget all faces."""
+        self.standing_out.clear()
+        self._places = []
         for errors in (self.overall, *self.by_subset.values()):
             cast(LandmarkErrors, errors).reset()
 
@@ -148,7 +175,7 @@ class FaceMethod(TrainingModule):
         assert batch.landmarks is not None, "test sets are labelled"
         predicted = find_landmarks(self.landmarker, batch.images, batch.matrices).pixels
         truth = to_image_pixels(batch.landmarks, batch.matrices, self.image_size)
-        self.errors[dataloader_idx].update(predicted, truth, batch.indices)
+        self.errors[dataloader_idx].update(predicted, truth, batch.indices, batch.paths)
 
     test_step = validation_step
 
@@ -164,7 +191,10 @@ class FaceMethod(TrainingModule):
         computed = {name: values for errors in self.errors for name, values in errors.compute().items()}
         self.scores = {name: {k: float(v) for k, v in values.items()} for name, values in computed.items()}
         scores = ((f"{stage}/{subset}/{k}", v) for subset, values in self.scores.items() for k, v in values.items())
-        logged = {name: value for name, value in scores if not name.endswith("/n")}
+        logged = {name: value for name, value in scores if not name.endswith(("/n", "/failed"))}
+        if stage == "test":
+            for errors in self.errors:
+                errors.warn()
         if overall := [errors.overall.compute() for errors in self.errors]:
             count = sum(float(values["n"]) for values in overall)
             self.average_nme = sum(float(values["nme"]) * float(values["n"]) for values in overall) / count

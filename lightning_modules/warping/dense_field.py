@@ -4,15 +4,11 @@ A dense field is a tensor of shape ``(B, S, S, 2)``: for every pixel of the styl
 it takes its colour from, both in crop coordinates (:mod:`lightning_modules.coordinates`).
 """
 
-from typing import Literal
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.coordinates import crop_to_sampling
-
-Padding = Literal["border", "zeros"]
+from lightning_modules.sampling import Padding, sample
 
 
 def warp_image(image: Tensor, field: Tensor, padding_mode: Padding = "border") -> Tensor:
@@ -26,7 +22,7 @@ def warp_image(image: Tensor, field: Tensor, padding_mode: Padding = "border") -
         padding_mode: what is sampled outside the photo: its border's colour, or black.
 
     Returns:
-        The warped photo in the image's floating type, shape ``(B, C, S, S)``.
+        The warped photo in the image's floating type, shape ``(B, C, S, S)``; NaN where the field is.
 
     Raises:
         ValueError: the photo is not square.
@@ -36,7 +32,7 @@ def warp_image(image: Tensor, field: Tensor, padding_mode: Padding = "border") -
         raise ValueError(f"image has {height}×{width} pixels; crop coordinates need a square crop. Crop it first.")
     with torch.autocast(image.device.type, enabled=False):
         sampling = crop_to_sampling(field, width)
-        warped = F.grid_sample(image.to(field.dtype), sampling, "bilinear", padding_mode, align_corners=False)
+        warped = sample(image.to(field.dtype), sampling, padding_mode)
     return warped.to(image.dtype)
 
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
 from lightning_modules.coordinates import mesh, pixel_grid
+from lightning_modules.sampling import sample
 from lightning_modules.warping.fields.base import NODES, FieldFitter, WarpingField
 
 
@@ -40,9 +40,9 @@ class DenseField(WarpingField):
         dtype = torch.promote_types(torch.promote_types(points.dtype, displacement.dtype), torch.float32)
         with torch.autocast(points.device.type, enabled=False):
             points = points.to(dtype).expand(len(displacement), -1, -1)
-            # Crop coordinates of the first and the last node, 0 and (S - 1) / S, are -1 and 1 for `grid_sample`.
+            # Crop coordinates of the first and the last node, 0 and (S - 1) / S, are -1 and 1 there.
             places = points[:, None] * (2 * self.size / (self.size - 1)) - 1
-            moved = F.grid_sample(displacement.to(dtype), places, "bilinear", "border", align_corners=True)
+            moved = sample(displacement.to(dtype), places, "border", align_corners=True)
             return points + moved[:, :, 0].mT
 
     @override
