@@ -13,6 +13,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from datamodules.loading import steps_done
+from lightning_modules.finite import DivergedError
+from lightning_modules.weights import TRAINING_STATES, not_finite_in, require_finite
 
 
 class ExactResume(Callback):
@@ -65,10 +67,23 @@ def _end_epoch(trainer: Trainer) -> None:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there, so that a kill never leaves half of one."""
+    """Writes a checkpoint beside its place and moves it there, so that a kill never leaves half of one.
+
+    What is not finite is neither written nor read: the checkpoint before it stays.
+    """
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        if (name := not_finite_in(checkpoint, TRAINING_STATES)) is not None:
+            if isinstance(sys.exception(), DivergedError):
+                return  # the run is being ended for that; what is saved on the way out would be of no use
+            raise DivergedError.of_file(path, name)
         unfinished = Path(f"{path}.unfinished")
         super().save_checkpoint(checkpoint, unfinished, storage_options)
         os.replace(unfinished, path)  # noqa: PTH105 - the guarantee is os.replace's
+
+    @override
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        content: dict[str, Any] = super().load_checkpoint(path, *args, **kwargs)
+        require_finite(content, path, TRAINING_STATES)
+        return content

@@ -164,9 +164,11 @@ def _mendable(error: BaseException | None) -> BaseException | None:
     """The error that the user can mend: itself, or what jsonargparse wrapped while it built what the options name."""
     from datamodules.faces import DataError
     from experiments.errors import CheckpointError
+    from lightning_modules.finite import DivergedError
     from lightning_modules.weights import WeightsError
 
-    while error is not None and not isinstance(error, (DataError, CheckpointError, UsageError, WeightsError)):
+    kinds = (DataError, CheckpointError, UsageError, WeightsError, DivergedError)
+    while error is not None and not isinstance(error, kinds):
         error = error.__cause__
     return error
 

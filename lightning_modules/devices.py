@@ -58,3 +58,39 @@ def surely_numbers(tensor: Tensor) -> bool:
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True
     return tensor.device.type == "cpu" and not math.isnan(tensor.detach().sum().item())
+
+
+class Reading:
+    """A scalar on its way from a device to the host, which does not wait for it.
+
+    Args:
+        value: a scalar; on the CPU it has arrived at once.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        value = value.detach()
+        self._event: torch.cuda.Event | None = None
+        if value.device.type == "cuda":
+            self._host = torch.empty((), dtype=value.dtype, pin_memory=True)
+            self._host.copy_(value, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record(torch.cuda.current_stream(value.device))
+        else:
+            self._host = value
+
+    @property
+    def arrived(self) -> bool:
+        """Whether it can be read without waiting."""
+        return self._event is None or self._event.query()
+
+    @property
+    def value(self) -> float:
+        """The number; waits for it if it has not arrived."""
+        if self._event is not None:
+            self._event.synchronize()
+        return float(self._host)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it is neither infinite nor NaN; waits likewise."""
+        return math.isfinite(self.value)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from datamodules.loading import steps_done, steps_of_epoch
+from lightning_modules.finite import StaysFinite
 
 UNBOUNDED = -1
 """Lightning's value of ``max_epochs`` and ``max_steps`` for no limit."""
@@ -77,6 +78,10 @@ class TrainingModule(LightningModule):
                     f"{type(self).__name__} has {len(optimizers)} optimizers, which trainer.precision "
                     f"{trainer.precision} cannot train together; give trainer.precision=bf16-mixed."
                 )
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What ends a training that diverges."""
+        return [StaysFinite()]
 
     def setup(self, stage: str) -> None:
         """Check the trainer before fitting, see :meth:`check_trainer`."""

@@ -9,7 +9,7 @@ import json
 import logging
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -122,15 +122,16 @@ def read_tensors(path: str | Path) -> Any:
 
     Raises:
         WeightsNotFoundError: there is no such file (also a ``FileNotFoundError``); the nearest shipped name is said.
-        WeightsError: it is damaged, or holds pickled objects.
+        WeightsError: it is damaged, holds pickled objects, or values that are not finite.
     """
     path = located(path)
     try:
         if path.suffix == ".safetensors":
             tensors, metadata = _safetensors(path)
-            return _unpacked(tensors, metadata[_ABOUT], path) if _ABOUT in metadata else tensors
-        with torch.serialization.safe_globals(_harmless()):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = _unpacked(tensors, metadata[_ABOUT], path) if _ABOUT in metadata else tensors
+        else:
+            with torch.serialization.safe_globals(_harmless()):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is not a plain weights file: it holds pickled Python objects, which could run code, or it is "
@@ -145,6 +146,53 @@ def read_tensors(path: str | Path) -> Any:
             f"{str(error).splitlines()[0] if str(error) else 'no more data'}. It is truncated or not a torch file; "
             "copy or download it again."
         ) from error
+    require_finite(content, path, WRAPPERS)
+    return content
+
+
+TRAINING_STATES: Final = ("state_dict", "current_model_state", "optimizer_states")
+"""Entries of a checkpoint that a training goes on from: weights (beside an average of them), and the optimizers'."""
+
+
+def not_finite_in(content: Mapping[str, Any], entries: Sequence[str] = ("state_dict",)) -> str | None:
+    """The name of the first tensor of a checkpoint that holds a value that is not finite; None if there is none.
+
+    Args:
+        content: of a checkpoint, or named tensors alone.
+        entries: of the checkpoint that are looked at; all of it where it has none of these.
+    """
+    chosen = {name: content[name] for name in entries if name in content} or content
+    floating = [(name, value.detach()) for name, value in _tensors(chosen) if value.is_floating_point()]
+    if not floating:
+        return None
+    # Told in one: of a device the host waits once, not for each tensor.
+    flags = [value.isfinite().all() for _, value in floating]
+    told = torch.stack([flag.to(flags[0].device) for flag in flags]).tolist()
+    return next((name for (name, _), fine in zip(floating, told, strict=True) if not fine), None)
+
+
+def _tensors(content: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    if isinstance(content, Tensor):
+        yield name, content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _tensors(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(content, list | tuple):
+        for place, value in enumerate(content):
+            yield from _tensors(value, f"{name}.{place}")
+
+
+def require_finite(content: Any, path: str | Path, entries: Sequence[str] = ("state_dict",)) -> None:
+    """Refuse a file whose weights are not finite, see :func:`not_finite_in`.
+
+    Raises:
+        WeightsError: a value is not finite; the tensor is named.
+    """
+    if isinstance(content, Mapping) and (name := not_finite_in(content, entries)) is not None:
+        raise WeightsError(
+            f"{path}: the tensor {name} holds values that are not finite; expected numbers. The training that wrote it "
+            "diverged. Delete the file, or use one written before; what a run makes by itself it then makes anew."
+        )
 
 
 def read_state(path: str | Path) -> StateDict:

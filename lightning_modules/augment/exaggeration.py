@@ -107,7 +107,8 @@ def stretch_along_height(shape: Tensor, photo: Tensor, heights: Tensor, widths: 
     x, y = upright.real, upright.imag
     top, bottom = y.amin(1, keepdim=True), y.amax(1, keepdim=True)
     place = ((y - top) / (bottom - top).clamp_min(1e-6) * bands).clamp(0, bands)
-    band = place.floor().clamp_max(bands - 1).long()
+    # Not a number, e.g. of a prediction, is no index.
+    band = place.floor().clamp_max(bands - 1).long().clamp_min(0)
     within = place - band
     steps = heights * (bottom - top) / bands
     y = F.pad(steps.cumsum(1), (1, 0)).gather(1, band) + within * steps.gather(1, band)

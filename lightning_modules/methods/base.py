@@ -129,8 +129,8 @@ class FaceMethod(TrainingModule):
         return self.landmarker
 
     def configure_callbacks(self) -> list[Callback]:
-        """What validates when the run ends, whichever epochs are validated."""
-        return [ValidateLastEpoch()]
+        """Also what validates when the run ends, whichever epochs are validated."""
+        return [*super().configure_callbacks(), ValidateLastEpoch()]
 
     def draws(self) -> Draws:
         """What the training batches of the epoch that is about to be drawn hold (``loading.epoch_drawn``)."""

@@ -20,7 +20,7 @@ from lightning_modules.backbones.base import Pretrained
 from lightning_modules.backbones.timm_network import features_between
 from lightning_modules.warping.fields.base import FieldFitter
 from lightning_modules.warping.fields.dense import DenseField
-from lightning_modules.weights import WeightsError, load_state, read_state
+from lightning_modules.weights import WeightsError, load_state, read_state, require_finite
 
 _UNIT: Final = 1 / 200
 """Crops to a unit of the last convolution: it gives hundredths of the sampling grid, whose side is 2."""
@@ -188,7 +188,12 @@ def autotoon_adam(network: AutoToon, learning_rate: float = 1e-4) -> torch.optim
 
 
 def save_field(network: nn.Module, path: Path) -> None:
-    """Write a field's weights, to be given as ``weights``; a killed process leaves no half of a file."""
+    """Write a field's weights, to be given as ``weights``; a killed process leaves no half of a file.
+
+    Raises:
+        WeightsError: they are not finite; nothing is written.
+    """
+    require_finite(network.state_dict(), path)
     unfinished = path.with_name(f"{path.name}.unfinished")
     torch.save(network.state_dict(), unfinished)
     unfinished.replace(path)
