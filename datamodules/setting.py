@@ -23,6 +23,7 @@ from datamodules.faces import (
 )
 from datamodules.files import OnError
 from datamodules.loading import TestSet
+from datamodules.ranges import at_least
 from datamodules.transforms import Augmentation
 
 _log = logging.getLogger(__name__)
@@ -88,8 +89,10 @@ class SettingDataModule(ExperimentDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if limit is not None and limit < 1:
-            raise ValueError(f"limit is {limit}; give at least 1 face, or leave it out for all.")
+        at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size, steps_per_epoch=steps_per_epoch)
+        at_least(8, image_size=image_size)
+        at_least(0, num_workers=num_workers, seed=seed)
+        at_least(1, limit=limit)
         if oracle_box and target_box == "detected":
             raise ValueError("oracle_box is true and target_box is detected; expected one of them. Leave one out.")
         self.target_box = target_box

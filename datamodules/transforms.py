@@ -10,6 +10,7 @@ import torch
 
 from datamodules.faces import ByteArray, DataError, Face, FaceSample, FloatArray, landmark_box
 from datamodules.ibug68 import FLIP_PERMUTATION
+from datamodules.ranges import above, at_least, ordered, shares
 
 if TYPE_CHECKING:
     import albumentations as A
@@ -36,7 +37,7 @@ class Normal:
         clip: how many deviations from the mean the farthest values lie.
 
     Raises:
-        ValueError: ``deviation`` or ``clip`` is negative.
+        RangeError: ``deviation`` or ``clip`` is negative.
     """
 
     mean: float = 0.0
@@ -44,8 +45,7 @@ class Normal:
     clip: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.deviation < 0 or self.clip < 0:
-            raise ValueError(f"deviation={self.deviation}, clip={self.clip}: expected 0 or more.")
+        at_least(0, deviation=self.deviation, clip=self.clip)
 
     def draw(self, rng: np.random.Generator) -> float:
         """One value."""
@@ -76,6 +76,7 @@ class Augmentation:
 
     Raises:
         ValueError: ``rotation`` or ``translation`` is a distribution and there is no ``crop_factor``.
+        RangeError: a number is out of its range.
     """
 
     flip: float = 0.5
@@ -90,6 +91,14 @@ class Augmentation:
     occluder: Normal | None = None
 
     def __post_init__(self) -> None:
+        shares(flip=self.flip, occlusion=self.occlusion, colour=self.colour, grey=self.grey, blur=self.blur)
+        ordered(0, scale=self.scale)
+        for name in ("rotation", "translation"):
+            if not isinstance(value := getattr(self, name), Normal):
+                at_least(0, **{name: value})
+        if self.crop_factor is not None:
+            # The smallest that is drawn: a crop must have a side.
+            above(0, crop_factor=self.crop_factor.mean - self.crop_factor.deviation * self.crop_factor.clip)
         if self.crop_factor is None and (isinstance(self.rotation, Normal) or isinstance(self.translation, Normal)):
             raise ValueError(
                 "rotation and translation can be distributions only together with crop_factor, e.g. "

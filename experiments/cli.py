@@ -14,15 +14,18 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from typing_extensions import override
 
+from datamodules.faces import DataError
 from datamodules.setting import SettingDataModule
 from experiments.artifacts import Pretraining, RunContext, Translation, pretrained_start, trained_translator
 from experiments.artifacts.translators import load_translator_weights
-from experiments.checkpoints import landmarker_spec, load_start, load_weights, read_checkpoint
+from experiments.checkpoints import landmarker_spec, load_start, load_weights, own_error, read_checkpoint
 from experiments.detectors import TargetDetection
-from experiments.errors import UsageError, option_error
+from experiments.errors import CheckpointError, UsageError, option_error
+from experiments.numbers import in_full, require_numbers
 from experiments.run_folder import prepare_run_folder
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.translation import Translator
+from lightning_modules.weights import WeightsError
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +155,7 @@ class WarpmarkCLI(LightningCLI):
             # jsonargparse prints it only where it parses the whole command line at once.
             print(parser.dump(options, skip_none=False, skip_default="skip_default" in printing[0]))
             raise SystemExit(0)
+        require_numbers(options.as_dict())
         self.config = Namespace(subcommand=name, **{name: options}) if name else options  # type: ignore[no-untyped-call]
         if (path := options.get("ckpt_path")) and Path(path).is_file():
             read_checkpoint(path)
@@ -167,6 +171,18 @@ class WarpmarkCLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         except (ValueError, MisconfigurationException) as error:
             raise UsageError(f"the trainer refuses its options: {error}") from error
+
+    @override
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (DataError, CheckpointError, UsageError, WeightsError):
+            raise
+        except (ArgumentError, ValueError) as error:  # a class refused its arguments, by name
+            if isinstance(cause := own_error(error), WeightsError):
+                raise cause from None
+            options = self.config.get(str(self.subcommand), self.config)
+            raise UsageError(in_full(str(option_error(str(cause), ())), options.as_dict())) from error
 
     @override
     def before_instantiate_classes(self) -> None:

@@ -55,7 +55,7 @@ def surely_numbers(tensor: Tensor) -> bool:
     not sure). On a device it is never sure, and while a network is traced, compiled or exported, whose values are not
     there, always.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         return True
     return tensor.device.type == "cpu" and not math.isnan(tensor.detach().sum().item())
 
@@ -73,7 +73,7 @@ class Reading:
         if value.device.type == "cuda":
             self._host = torch.empty((), dtype=value.dtype, pin_memory=True)
             self._host.copy_(value, non_blocking=True)
-            self._event = torch.cuda.Event()
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types for it
             self._event.record(torch.cuda.current_stream(value.device))
         else:
             self._host = value
@@ -81,7 +81,7 @@ class Reading:
     @property
     def arrived(self) -> bool:
         """Whether it can be read without waiting."""
-        return self._event is None or self._event.query()
+        return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
 
     @property
     def value(self) -> float:

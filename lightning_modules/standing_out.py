@@ -1,4 +1,4 @@
-"""Which faces of a test set are to be named beside its scores: those that failed, and those that outweigh the others."""
+"""Which faces of a test set are to be named beside its scores: those that failed, those that outweigh the others."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final

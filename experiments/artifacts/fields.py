@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.datasets.pairs import PairBatch
+from datamodules.ranges import above, at_least
 from experiments.artifacts.store import Recipe, RunContext, provide
 from lightning_modules.training import TrainingModule
 from lightning_modules.warping.fields.autotoon import AutoToon, save_field
@@ -33,6 +34,15 @@ class FieldTraining:
     steps_per_epoch: int
     batch_size: int
     learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of their ranges.
+
+        Raises:
+            RangeError: it names the first.
+        """
+        at_least(1, max_epochs=self.max_epochs, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
+        above(0, learning_rate=self.learning_rate)
 
     @property
     def rate(self) -> dict[str, float]:

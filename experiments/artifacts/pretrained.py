@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from datamodules.ranges import above, at_least
 from datamodules.setting import SettingDataModule
 from experiments.artifacts.store import Recipe, RunContext, provide
 from experiments.checkpoints import load_start, tell_origin
@@ -36,6 +37,18 @@ class Pretraining:
     gradient_clip_norm: float | None = 1.0
     milestones: Sequence[int] = ()
     batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of their ranges.
+
+        Raises:
+            RangeError: it names the first.
+        """
+        at_least(1, max_epochs=self.max_epochs, batch_size=self.batch_size)
+        above(0, learning_rate=self.learning_rate, gradient_clip_norm=self.gradient_clip_norm)
+        at_least(0, weight_decay=self.weight_decay)
+        for milestone in self.milestones:
+            at_least(1, milestones=milestone)
 
 
 @dataclass

@@ -10,6 +10,7 @@ import torch
 from callbacks.drawing import SYNTHETIC, save_images
 from callbacks.exact_resume import AtomicCheckpointIO
 from callbacks.warp_pictures import spread
+from datamodules.ranges import above, at_least, shares
 from datamodules.setting import SettingDataModule, UnpairedImages
 from experiments.artifacts.store import Recipe, RunContext, provide
 from experiments.checkpoints import load_weights, read_checkpoint
@@ -42,6 +43,17 @@ class Translation:
     learning_rate: float = 2e-4
     decay_from: float = 0.5
     pool_size: int = 50
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of their ranges.
+
+        Raises:
+            RangeError: it names the first.
+        """
+        at_least(1, max_epochs=self.max_epochs, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
+        above(0, learning_rate=self.learning_rate)
+        shares(decay_from=self.decay_from)
+        at_least(0, pool_size=self.pool_size)
 
 
 @dataclass

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datamodules.ibug68 import PARTS
+from datamodules.ranges import at_least, ordered
 from lightning_modules.warping.fields.spline import PolyharmonicSpline
 from lightning_modules.warping.procrustes import align
 
@@ -38,6 +39,16 @@ class Exaggeration:
     height: float = 0.3
     width: float = 0.2
     coarse: int = 33
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of their ranges.
+
+        Raises:
+            RangeError: it names the first.
+        """
+        ordered(towards_target=self.towards_target, caricature=self.caricature)
+        at_least(0, part_scale=self.part_scale, part_shift=self.part_shift, height=self.height, width=self.width)
+        at_least(2, coarse=self.coarse)
 
     def shapes(self, photo: Tensor, target: Tensor | None, mean_face: Tensor) -> Tensor:
         """New shapes for photos, drawn from torch's global generator.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from datamodules.ranges import shares
 from lightning_modules.devices import chosen
 
 
@@ -12,10 +13,9 @@ def require_share(name: str, share: float) -> float:
     """The share itself.
 
     Raises:
-        ValueError: it is not in [0, 1].
+        RangeError: it is not in [0, 1].
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"{name} is {share}; expected a share in [0, 1].")
+    shares(**{name: share})
     return share
 
 

@@ -4,6 +4,7 @@ import kornia.augmentation as K
 import torch
 from torch import Tensor, nn
 
+from datamodules.ranges import at_least, ordered, shares
 from lightning_modules.landmarkers.base import full_precision
 from lightning_modules.warping.fields.spline import PolyharmonicSpline
 
@@ -35,6 +36,9 @@ class StrongView:
         noise: float = 0.3,
         erase: float = 0.5,
     ) -> None:
+        at_least(0, rotation=rotation, shift=shift, bend=bend)
+        ordered(0, scale=scale)
+        shares(colour=colour, grey=grey, blur=blur, noise=noise, erase=erase)
         self.rotation, self.scale, self.shift, self.bend = rotation, scale, shift, bend
         self.pixels = nn.Sequential(
             K.ColorJiggle(0.4, 0.4, 0.4, 0.1, p=colour),

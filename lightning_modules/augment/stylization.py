@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from datamodules.faces import FaceBatch
+from datamodules.ranges import at_least, ordered
 from lightning_modules.augment.amplitude import swap_amplitude
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.augment.painterly import brush, clarity, flatten_colours, ink_lines, match_colours, pencil
@@ -60,6 +61,9 @@ class Look:
         total = sum(require_share(name, getattr(self, name)) for name in media)
         for name in ("clarity", "colours", "amplitude"):
             require_share(name, getattr(self, name))
+        ordered(0, stroke=self.stroke, line=self.line, shading=self.shading)
+        ordered(beta=self.beta)
+        at_least(0, beta=self.beta[0])
         if total > 1 + 1e-9:
             raise ValueError(f"{', '.join(media)} add up to {total:g}; expected at most 1: a photo is drawn in one.")
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from datamodules.faces import FaceBatch
+from datamodules.ranges import above, at_least
 from lightning_modules.augment.selection import require_share
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.methods.base import FaceMethod
@@ -38,7 +39,7 @@ class Adaptation(FaceMethod):
             NME on photos recovers by more than NME on drawings worsens.
 
     Raises:
-        ValueError: ``return_to_start`` is not in [0, 1].
+        RangeError: ``return_to_start`` is not in [0, 1], or another number is out of its range.
     """
 
     needs_target = True
@@ -53,6 +54,8 @@ class Adaptation(FaceMethod):
         return_to_start: float = 0.0,
     ) -> None:
         super().__init__(landmarker)
+        at_least(0, learning_rate=learning_rate)
+        above(0, gradient_clip_norm=gradient_clip_norm)
         self.return_to_start = require_share("return_to_start", return_to_start)
         # Part of the checkpoints, so that a resumed run returns to the same start.
         self.start = deepcopy(landmarker).requires_grad_(False) if return_to_start > 0 else None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch, TrainBatch
+from datamodules.ranges import above, at_least
 from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.methods.adaptation import LANDMARKER, Adaptation
 from lightning_modules.methods.discriminators import LandmarkDiscriminator, judgement_loss
@@ -51,6 +52,11 @@ class AdaptSegNet(Adaptation):
         **options: Any,
     ) -> None:
         super().__init__(landmarker, **options)
+        at_least(0, discriminator_learning_rate=discriminator_learning_rate, power=power)
+        at_least(1, width=width)
+        above(0, sigma=sigma)
+        for weight in stage_weights:
+            at_least(0, stage_weights=weight)
         self.stage_weights = tuple(stage_weights)[-stage_count(landmarker) :]
         self.discriminators = nn.ModuleList(LandmarkDiscriminator(map_size, sigma, width) for _ in self.stage_weights)
         self.discriminator_learning_rate, self.power = discriminator_learning_rate, power

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from datamodules.faces import TrainBatch
 from datamodules.loading import steps_done
+from datamodules.ranges import at_least
 from lightning_modules.augment.selection import require_share
 from lightning_modules.landmarkers.base import Landmarker, evaluating, frozen
 from lightning_modules.methods.adaptsegnet import AdaptSegNet
@@ -128,6 +129,10 @@ class BDL(AdaptSegNet):
         **options: Any,
     ) -> None:
         super().__init__(landmarker, stage_weights, **options)
+        at_least(1, translation_batch=translation_batch)
+        at_least(0, translation_learning_rate=translation_learning_rate, pool_size=pool_size)
+        at_least(0, perceptual_weight=perceptual_weight, reconstruction_weight=reconstruction_weight)
+        at_least(0, pseudo_weight=pseudo_weight)
         self.translator, self.rounds = translator, rounds or Rounds()
         self.translated_share = require_share("translated_share", translated_share)
         self.pseudo = PseudoLandmarkStore(keep=keep, recrop=pseudo_recrop)

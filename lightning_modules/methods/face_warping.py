@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from datamodules.faces import FaceBatch, TrainBatch
 from datamodules.loading import Draws, epoch_drawn
+from datamodules.ranges import at_least
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.augment.selection import require_share
 from lightning_modules.augment.stylization import Stylization
@@ -112,6 +113,10 @@ class FaceWarping(Adaptation):
         self.gamma_learning_rate = warper_learning_rate if gamma_learning_rate is None else gamma_learning_rate
         self.image_weight, self.landmark_weight = image_weight, landmark_weight
         self.anchor_weight, self.pseudo_weight = anchor_weight, pseudo_weight
+        rates = {"warper_learning_rate": warper_learning_rate, "gamma_learning_rate": gamma_learning_rate}
+        at_least(0, **rates, proximal_learning_rate=proximal_learning_rate, pseudo_recrop=pseudo_recrop)
+        at_least(0, image_weight=image_weight, landmark_weight=landmark_weight)
+        at_least(0, anchor_weight=anchor_weight, pseudo_weight=pseudo_weight)
         share = require_share("exaggerated_share", exaggerated_share)
         self.stylization = Stylization(exaggeration, look=None, share=share) if exaggeration else None
         self.freeze_batch_norm = freeze_batch_norm

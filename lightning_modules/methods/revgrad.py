@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.faces import TrainBatch
+from datamodules.ranges import at_least, shares
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput, evaluating
 from lightning_modules.methods.adaptation import LANDMARKER, Adaptation
 from lightning_modules.methods.discriminators import DomainClassifier, judgement_loss
@@ -47,6 +48,9 @@ class RevGrad(Adaptation):
         **options: Any,
     ) -> None:
         super().__init__(landmarker, **options)
+        at_least(0, domain_weight=domain_weight, classifier_learning_rate=classifier_learning_rate)
+        at_least(1, width=width)
+        shares(dropout=dropout)
         self.domain_weight, self.classifier_learning_rate = domain_weight, classifier_learning_rate
         self.classifier = DomainClassifier(feature_channels(landmarker), width, dropout)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from datamodules.faces import TrainBatch
 from datamodules.loading import steps_done
+from datamodules.ranges import above, at_least, shares
 from lightning_modules.augment.strong_view import StrongView
 from lightning_modules.augment.stylization import Stylization
 from lightning_modules.landmarkers.base import Landmarker
@@ -41,7 +42,7 @@ class SelfTraining(Stylize):
         options: learning rate, schedule and clipping, see :class:`Adaptation`.
 
     Raises:
-        ValueError: a number is out of its range.
+        RangeError: a number is out of its range.
     """
 
     def __init__(
@@ -59,10 +60,9 @@ class SelfTraining(Stylize):
         **options: Any,
     ) -> None:
         super().__init__(landmarker, stylization, freeze_batch_norm, **options)
-        if not 0 <= ema_decay <= 1 or not 0 <= ramp_up <= 1:
-            raise ValueError(f"ema_decay is {ema_decay} and ramp_up {ramp_up}; expected numbers in [0, 1].")
-        if not tolerance > 0:
-            raise ValueError(f"tolerance is {tolerance}; expected a share of the inter-ocular distance above 0.")
+        shares(ema_decay=ema_decay, ramp_up=ramp_up)
+        above(0, tolerance=tolerance)
+        at_least(0, consistency_weight=consistency_weight)
         self.ema_decay, self.consistency_weight, self.ramp_up = ema_decay, consistency_weight, ramp_up
         self.tolerance, self.confidence, self.tested = tolerance, confidence, tested
         self.view = view or StrongView()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from datamodules.faces import TrainBatch
+from datamodules.ranges import at_least, shares
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.methods.base import FaceMethod
 
@@ -39,6 +40,10 @@ class Supervised(FaceMethod):
         milestones: Sequence[int] = (),
     ) -> None:
         super().__init__(landmarker)
+        at_least(0, learning_rate=learning_rate, weight_decay=weight_decay)
+        shares(warmup=warmup)
+        for milestone in milestones:
+            at_least(1, milestones=milestone)
         self.needs_pretraining = continue_from_start  # type: ignore[misc]  # of this one
         self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
         self.milestones = list(milestones)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.faces import TrainBatch
+from datamodules.ranges import at_least, shares
 from lightning_modules.training import TrainingModule, linear_decay
 from lightning_modules.translation.image_pool import ImagePool
 from lightning_modules.translation.translator import SOURCE, TARGET, FurtherTerms, Translator
@@ -36,6 +37,8 @@ class TranslatorTraining(TrainingModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        at_least(0, learning_rate=learning_rate, pool_size=pool_size)
+        shares(decay_from=decay_from)
         # A method may have frozen it.
         self.translator = translator.requires_grad_(True).train()
         self.pools = image_pools(pool_size)

@@ -1,7 +1,8 @@
 """w_γ: the warping field, image gradients and warping losses, in plain torch."""
 
 from lightning_modules.coordinates import crop_to_sampling, pixel_grid, sampling_to_crop
-from lightning_modules.warping.dense_field import Padding, folding, jacobian_determinant, warp_image
+from lightning_modules.sampling import Padding
+from lightning_modules.warping.dense_field import folding, jacobian_determinant, warp_image
 from lightning_modules.warping.fields.base import FieldFitter, WarpingField
 from lightning_modules.warping.fields.learned import LearnedField
 from lightning_modules.warping.fields.spline import PolyharmonicSpline, SplineFitter

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from datamodules.faces import FaceBatch, FloatArray
 from datamodules.loading import epoch_drawn
+from datamodules.ranges import above, shares
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import Inference
 from lightning_modules.methods.pseudo.landmarks import PseudoLandmarks, find_pseudo_landmarks
@@ -54,6 +55,8 @@ class PseudoLandmarkStore(Callback):
         finder: Callable[[Any], Landmarker] | None = None,
         teachers: Teachers | None = None,
     ) -> None:
+        shares(keep=keep)
+        above(0, keep=keep)
         self.how, self.keep, self.finder = Inference(recrop, mirror_average), keep, finder
         self.teachers = teachers
         self.current: PseudoLandmarks | None = None

@@ -5,7 +5,8 @@ from typing import ClassVar, Final
 
 from torch import Tensor
 
-from lightning_modules.warping.dense_field import Padding, warp_image
+from lightning_modules.sampling import Padding
+from lightning_modules.warping.dense_field import warp_image
 
 NODES: Final = 65
 """Nodes across, by default, at which a field is evaluated before upsampling."""
