@@ -74,9 +74,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        if isinstance(sys.exception(), DivergedError):
+            return  # the run is being ended for that: what is saved on the way out would be of no use
         if (name := not_finite_in(checkpoint, TRAINING_STATES)) is not None:
-            if isinstance(sys.exception(), DivergedError):
-                return  # the run is being ended for that; what is saved on the way out would be of no use
             raise DivergedError.of_file(path, name)
         unfinished = Path(f"{path}.unfinished")
         super().save_checkpoint(checkpoint, unfinished, storage_options)

@@ -15,6 +15,7 @@ from datamodules.synthetic import STYLES
 from datamodules.transforms import FaceTransform
 from experiments.errors import UsageError
 from experiments.intervals import bootstrap_interval
+from experiments.plain_json import as_json
 from experiments.published_sets import columns
 from experiments.scoring import AVERAGED, LOOSE, LOOSE_CROPPED_AGAIN, Protocol, score
 from lightning_modules.coordinates import to_crop, to_image_pixels
@@ -133,7 +134,7 @@ def drawn_crops(size: int) -> Iterator[FaceBatch]:
 
 def write_figures(figures: Figures, path: Path) -> None:
     """Keep figures as JSON, to five decimals."""
-    path.write_text(json.dumps(_rounded(asdict(figures)), indent=1) + "\n")
+    path.write_text(as_json(_rounded(asdict(figures)), indent=1))
 
 
 def read_figures(path: Path) -> Figures:

@@ -89,6 +89,14 @@ class StaysFinite(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._check_weights(trainer, pl_module)
 
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Tell what failed in a step as what it is, where that step had weights that are not finite."""
+        of_a_step = isinstance(exception, RuntimeError | ValueError | IndexError)
+        if of_a_step and not isinstance(exception, DivergedError) and trainer.state.fn == TrainerFn.FITTING:
+            self._checked = -1
+            self._check_weights(trainer, pl_module)
+
     def _check_weights(self, trainer: Trainer, module: LightningModule) -> None:
         if self._checked == trainer.global_step:
             return

@@ -1,7 +1,6 @@
 """A checkpoint's scores on labelled faces, under a crop protocol."""
 
 import csv
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from datamodules.transforms import StartBox
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
 from experiments.detectors import detect_boxes, load_detector
 from experiments.errors import UsageError
+from experiments.plain_json import as_json
 from experiments.run_folder import output_file
 from experiments.scoring import LOOSE, Protocol, Scores, score
 from lightning_modules.landmarkers.base import Landmarker
@@ -81,7 +81,7 @@ def evaluate(
     print_scores(scores.subsets, scores.average_nme, f"{ckpt} on {test}: {said['protocol']}")
     if protocols:
         found["protocols"] = _compare(landmarker, faces, protocol)
-    path.write_text(json.dumps(found, indent=2) + "\n")
+    path.write_text(as_json(found))
     per_face = path.with_suffix(".faces.csv")
     _write_faces(per_face, scores)
     log.info("wrote %s and %s", path, per_face)
@@ -156,9 +156,9 @@ def _said(protocol: Protocol, faces: FaceSet) -> dict[str, Any]:
     return {"protocol": words, "options": asdict(protocol), **({"without_box": lacking} if lacking else {})}
 
 
-def _score(landmarker: Landmarker, faces: FaceSet, protocol: Protocol) -> Scores:
+def _score(landmarker: Landmarker, faces: FaceSet, protocol: Protocol, tell: bool = True) -> Scores:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return score(landmarker, [TestSet(faces, faces.subsets())], device=device, protocol=protocol)
+    return score(landmarker, [TestSet(faces, faces.subsets())], device=device, protocol=protocol, tell=tell)
 
 
 def _compare(landmarker: Landmarker, faces: FaceSet, protocol: Protocol) -> list[dict[str, Any]]:
@@ -171,7 +171,7 @@ def _compare(landmarker: Landmarker, faces: FaceSet, protocol: Protocol) -> list
     given = (protocol.loosen, protocol.shift)
     loosen, shift = (LOOSE.loosen, LOOSE.shift) if given == (1.0, 0.0) else given
     loose = [replace(tight, loosen=loosen, shift=shift, inference=replace(once, recrop=recrop)) for recrop in range(4)]
-    results = [(row, _score(landmarker, faces, row)) for row in (tight, *loose)]
+    results = [(row, _score(landmarker, faces, row, tell=False)) for row in (tight, *loose)]
     first = results[0][1].average_nme
     table = [
         ProtocolScores(str(row), *_figures(scores), 100 * (scores.average_nme / first - 1)) for row, scores in results

@@ -1,6 +1,5 @@
 """A whole experiment from names."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from callbacks.nme_table import print_scores
 from experiments.cli import WarpmarkCLI
 from experiments.compose import Choices
+from experiments.plain_json import as_json
 from experiments.scoring import score, scores_dict
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def _write_metrics(cli: WarpmarkCLI, folder: Path, source_only: dict[str, Any] |
     path = folder / "metrics.json"
     # It is the mark of done: a kill must not leave half of one.
     unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(metrics, indent=2) + "\n")
+    unfinished.write_text(as_json(metrics))
     unfinished.replace(path)
     print_scores(cli.method.scores, cli.method.average_nme, "tested, last epoch", cli.data)
     log.info("wrote %s", path)
