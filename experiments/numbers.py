@@ -55,6 +55,8 @@ def in_full(message: str, config: Mapping[str, Any]) -> str:
 def _is(path: str, value: Any, said: re.Match[str]) -> bool:
     pair = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(end, int | float) for end in value)
     shown = f"{value[0]:g} to {value[1]:g}" if pair else str(value)
+    if isinstance(value, int | float) and re.fullmatch(r"-?[\d.e+-]+", said[2]):
+        shown = said[2] if float(said[2]) == value else ""  # an int that the class has as a float
     return path.rsplit(".", 1)[-1] == said[1] and shown == said[2]
 
 

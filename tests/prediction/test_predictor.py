@@ -186,6 +186,25 @@ def test_squares_without_a_detector() -> None:
         assert np.isnan(face.score)
 
 
+class Wild(Reading):
+    """Finds no numbers on the last face of each batch."""
+
+    def forward(self, images: Tensor) -> LandmarkerOutput:
+        stages = super().forward(images).stages.clone()
+        stages[-1, :, 3] = torch.nan
+        return LandmarkerOutput(stages)
+
+
+def test_landmarks_that_are_no_numbers_are_no_face() -> None:
+    apart = np.concatenate([TRUTH.min(0), TRUTH.max(0)]) + 3
+    predictor = Predictor(Wild(), Saying([BOX, apart], [0.9, 0.7]))
+    (face,) = predictor(ramp())
+    assert (face.score, predictor.lost) == (0.9, 1)
+    followed = predictor.in_squares(ramp(), [Square.around(BOX), Square.around(apart)])
+    assert [face.is_finite for face in followed] == [True, False]
+    assert list(Predictor(Wild(), Saying([BOX], [0.9]))(ramp())) == []
+
+
 def test_strongest() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30.0]])
     kept = strongest(Detections(boxes, np.array([0.6, 0.9, 0.7])))

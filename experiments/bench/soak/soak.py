@@ -4,6 +4,7 @@ import logging
 import shutil
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -62,7 +63,7 @@ def soak(folder: Path, kills: int, seed: int = 0, seconds: float = float("inf"),
             break
         trial = Trial.drawn(random)
         place = folder / f"trial{figures.trials}"
-        problem = _try(trial, place, Random(random.random()), figures)
+        problem = try_out(trial, place, Random(random.random()), figures)
         figures.trials += 1
         if problem:
             figures.failed.append(f"{place.name} ({trial}): {problem}")
@@ -73,16 +74,29 @@ def soak(folder: Path, kills: int, seed: int = 0, seconds: float = float("inf"),
     return figures
 
 
-def _try(trial: Trial, place: Path, random: Random, figures: Figures) -> str:
-    """One trial; what is wrong, or nothing."""
+def try_out(trial: Trial, place: Path, stops: Sequence[Stop] | Random, figures: Figures) -> str:
+    """Run a trial whole, and again with stops; both in a folder.
+
+    Args:
+        trial: the run.
+        place: for both.
+        stops: how to stop it, one after the other; or what draws them.
+        figures: gets the stops.
+
+    Returns:
+        What is wrong, or nothing.
+    """
     reference, stopped = place / "whole", place / "stopped"
+    place.mkdir(parents=True, exist_ok=True)
     whole = run(trial.command(reference), place / "whole.log")
     if whole.status != 0:
         return f"the run that is not stopped ended with {whole.status}"
-    largest = max(file.stat().st_size for file in reference.rglob("*.ckpt"))
+    if isinstance(stops, Random):
+        largest = max(file.stat().st_size for file in reference.rglob("*.ckpt"))
+        count = stops.randint(3, _MOST_STOPS)
+        stops = [Stop.drawn(stops, 0.8 * whole.seconds, largest) for _ in range(count)]
     command = [*trial.command(stopped), "--resume"]
-    for _ in range(random.randint(3, _MOST_STOPS)):
-        stop = Stop.drawn(random, 0.8 * whole.seconds, largest)
+    for stop in stops:
         if not run(command, place / "stopped.log", stop).stopped:
             break  # it was done before
         figures.stops[stop.way] += 1
