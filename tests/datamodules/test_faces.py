@@ -47,7 +47,7 @@ def faces(count: int, name: str = "face", labelled: bool = True, box: FloatArray
 
 def sample(index: int, labelled: bool = True) -> FaceSample:
     return FaceSample(
-        image=torch.full((3, 8, 8), float(index)),
+        image=torch.full((3, 8, 8), index, dtype=torch.uint8),
         matrix=torch.full((2, 3), float(index)),
         flipped=index % 2 == 1,
         landmarks=torch.full((68, 2), float(index)) if labelled else None,
