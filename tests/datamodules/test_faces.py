@@ -123,3 +123,14 @@ class TestBatches:
             assert devices == ["meta"] * tensors
         assert moved.source.paths == batch.source.paths
         assert batch.source.images.device.type == "cpu"
+
+    def test_images_cross_as_bytes_and_become_floats_where_they_go(self) -> None:
+        every = FaceSample(torch.arange(192, dtype=torch.uint8).reshape(3, 8, 8), torch.eye(3)[:2], False, None, 0, "")
+        batch = collate([every])
+        assert batch.images.dtype == torch.uint8
+        moved = batch.to("cpu")
+        assert torch.equal(moved.images, every.image[None].float() / 255)
+        assert moved.images.dtype == torch.float32
+        # A second move changes nothing more.
+        assert torch.equal(moved.to("cpu").images, moved.images)
+        assert TrainBatch(batch, batch).to("cpu").source.images.dtype == torch.float32
