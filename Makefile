@@ -30,27 +30,41 @@ EMA ?=
 WANDB ?=
 ## rows, values and seeds of many runs: @grids, or a YAML file
 GRID ?= methods
+## a grid's cells, or a sweep's trials, at once
+JOBS ?=
+## hyper-parameters to search for: @sweeps, or a YAML file of W&B's
+SWEEP ?= stylize
+## how many trials a sweep without an account makes
+TRIALS ?=
 ## further options of the command (ARGS=--help lists them); train also takes those of fit: ARGS="--trainer.max_epochs=3"
 ARGS ?=
 
+# The paper's: a grid each.
+PAPER := table2 table3 table4 table5 table6 figure3 figure5 figure6 figure7 figure8
+
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict figure curves grid import-weights export pack card peers demo test lint bench
+.PHONY: help setup train evaluate analyse predict figure curves grid $(PAPER) sweep import-weights export pack card peers demo \
+	test lint bench
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
 # The shell reads values from the environment, where make puts them: any text may stand in them, quotes too.
 option = $(if $(value $(1)),--$(2) "$$$(1)")
-export SETTING PROFILE SEED GRID
+export SETTING PROFILE SEED GRID SWEEP
+# A grid has a profile of its own: PROFILE counts where it was given, not by its default above.
+of_grid = $(if $(filter-out file,$(origin PROFILE)),$(call option,PROFILE,profile)) $(call option,OUT,out) \
+	$(call option,JOBS,jobs) $(ARGS)
 folders = $(call option,DATA,data) $(call option,SOURCE,source) $(call option,TARGET,target) $(call option,TEST,test)
 
 help: ## this
 	@awk '/^## / { doc = substr($$0, 4); next } \
 		/^[A-Z]+ [?]=/ && doc { vars = vars sprintf("  %-12s %s\n", $$1, doc) } { doc = "" } \
+		/^#: / { print "make " substr($$0, 4) } \
 		/^[a-z-]+:.*## / { split($$0, part, ":.*## "); printf "make %-15s %s\n", part[1], part[2] } \
 		END { printf "\n%s", vars }' $(MAKEFILE_LIST) \
 	| sed -e 's/@settings/$(call names,configs/settings)/' -e 's/@methods/$(call names,configs/methods)/' \
 		-e 's/@landmarkers/$(call names,configs/landmarkers)/' -e 's/@profiles/$(call names,configs/profiles)/' \
-		-e 's/@grids/$(call names,experiments/grids)/'
+		-e 's/@grids/$(call names,experiments/grids)/' -e 's/@sweeps/$(call names,experiments/sweeps)/'
 
 # Installs this project with the extras $(1), after making the environment if there is none.
 install = @if command -v uv >/dev/null 2>&1; then \
@@ -82,6 +96,10 @@ evaluate: setup ## score a checkpoint (or the shipped weights) on labelled faces
 	@$(if $(TEST),,$(error TEST is not set: make evaluate TEST=folder [CKPT=runs/…/last.ckpt]))
 	@$(RUN) evaluate $(call option,CKPT,ckpt) $(call option,TEST,test) $(call option,OUT,out) $(ARGS)
 
+analyse: setup ## where landmarkers err, as plots and faces: [OF="runs/… x.onnx"] TEST=folder, or DATA [SETTING], [OUT=analysis]
+	@$(RUN) analyse $(if $(OF),--of $(OF)) $(if $(TEST),$(call option,TEST,test),$(call option,DATA,data)) \
+		--setting "$$SETTING" $(call option,OUT,out) $(ARGS)
+
 predict: $(VENV)/.predict ## landmarks on pictures: INPUT=image|folder|video|camera [CKPT=…] [OUT=predictions] [DETECTOR=…] [OVERWRITE=1]
 	@$(if $(value INPUT),,$(error INPUT is not set: make predict INPUT=image, folder, video or camera [OUT=predictions]))
 	@$(RUN) predict $(call option,INPUT,input) $(call option,CKPT,ckpt) $(call option,OUT,out) \
@@ -96,8 +114,17 @@ curves: setup ## NME over the epochs of runs: RUNS="runs/… runs/…" [OUT=curv
 	@$(if $(RUNS),,$(error RUNS is not set: make curves RUNS="runs/… runs/…" [OUT=curves.png]))
 	@$(RUN) curves $(RUNS) $(call option,OUT,out) $(ARGS)
 
-grid: setup ## many runs and their table: GRID, DATA or SOURCE TARGET TEST, [OUT=folder]
-	@$(RUN) grid "$$GRID" $(folders) $(call option,OUT,out) $(ARGS)
+grid: setup ## many runs and their table: GRID, DATA or SOURCE TARGET TEST, [PROFILE=smoke] [JOBS=2] [OUT=folder]
+	@$(RUN) grid "$$GRID" $(folders) $(of_grid)
+
+#: table2 … table6 the paper's tables, its values beside ours: DATA [PROFILE=smoke|quick|paper] [JOBS=2] [OUT=folder]
+#: figure3, 5 … 8  the paper's figures, likewise
+$(PAPER): setup
+	@$(RUN) grid $@ $(folders) $(of_grid)
+
+sweep: setup ## a search for hyper-parameters, by W&B or on this machine: SWEEP [DATA=root] [TRIALS=20] [JOBS=1] [OUT=folder]
+	@$(RUN) sweep "$$SWEEP" $(call option,DATA,data) $(call option,TRIALS,trials) $(call option,JOBS,jobs) \
+		$(call option,OUT,out) $(ARGS)
 
 import-weights: setup ## published weights under our names: LANDMARKER=star FROM=file [TO=file]
 	@$(if $(FROM),,$(error FROM is not set: make import-weights LANDMARKER=slpt FROM=file [TO=file]))

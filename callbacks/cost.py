@@ -4,11 +4,13 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from typing_extensions import override
+
+_COUNTED: Final = ("epochs", "steps", "seconds", "cpu_seconds")
 
 
 class CostReport(Callback):
@@ -16,7 +18,8 @@ class CostReport(Callback):
 
     Time is that of training alone, data loading included, validation not: by the clock, and as CPU time of the process,
     which other processes hardly change. Memory is the process's largest resident set (left out on Windows, where Python
-    has no module ``resource``) and the most that torch held on the GPU. A resumed run reports what it did since then.
+    has no module ``resource``) and the most that torch held on the GPU. A resumed run goes on counting from what its
+    checkpoint holds; memory is that of its last process.
 
     Args:
         path: the file, under the run's folder.
@@ -27,6 +30,14 @@ class CostReport(Callback):
         self.epochs = self.steps = 0
         self.seconds = self.cpu_seconds = 0.0
         self._began = (0.0, 0.0)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _COUNTED}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        vars(self).update({name: state_dict[name] for name in _COUNTED if name in state_dict})
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -23,8 +23,12 @@ FORMATS: Final = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".we
 """What a picture can be written as, by suffix."""
 GREEN: Final = "#00e65a"
 RED: Final = "#ff463c"
+OKABE_ITO: Final = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Colours that colour-blind people tell apart (Okabe and Ito 2008)."""
 SYNTHETIC: Final = "SYNTHETIC faces: not results"
 """The note on every picture of drawn stand-in faces."""
+
+_WARNING: Final = "#b00020"
 
 FAR: Final = 8.0
 """Points further from the crop than this many of its sides are drawn there, as Agg's coordinates are limited."""
@@ -77,8 +81,14 @@ def page(
     for panel, title in zip(drawn, titles, strict=False):
         panel.set_title(title, fontsize=4.2 * side, pad=3)
     if note:
-        figure.text(_MARGIN / width, _MARGIN / height, note, fontsize=4.2 * side, color="#b00020", weight="bold")
+        figure.text(_MARGIN / width, _MARGIN / height, note, fontsize=4.2 * side, color=_WARNING, weight="bold")
     return figure, panels
+
+
+def mark_synthetic(figure: Figure, synthetic: bool) -> None:
+    """Write above a plot that it is of drawn faces, if it is."""
+    if synthetic:
+        figure.suptitle(SYNTHETIC, color=_WARNING, weight="bold")
 
 
 def save_images(path: Path, rows: Sequence[Sequence[Tensor]], titles: Sequence[str], note: str | None = None) -> None:

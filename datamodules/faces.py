@@ -8,7 +8,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from datamodules.ibug68 import FRONTAL_TURN, sideways_turn
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
+_Value = TypeVar("_Value")
 
 
 class DataError(ValueError):
@@ -180,6 +181,50 @@ class UnlabelledFaces(FaceSet):
         return replace(face, landmarks=None, box=box)
 
 
+class SomeFaces(FaceSet):
+    """So many faces of a set, spread evenly over it; all where it has no more.
+
+    Args:
+        faces: the set.
+        count: how many, 1 or more.
+    """
+
+    def __init__(self, faces: FaceSet, count: int) -> None:
+        kept = min(count, len(faces))
+        self.faces, self.places = faces, [i * len(faces) // kept for i in range(kept)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def has_landmarks(self) -> bool:
+        return self.faces.has_landmarks
+
+    def subsets(self) -> list[tuple[str, ...]]:
+        return self._chosen(self.faces.subsets())
+
+    def shapes(self) -> list[FloatArray]:
+        shapes = self.faces.shapes()
+        # Of a set in which only some are labelled, it is not known whose shapes these are.
+        return self._chosen(shapes) if len(shapes) == len(self.faces) else shapes
+
+    def frontal(self) -> list[int]:
+        frontal = set(self.faces.frontal())
+        return [place for place, i in enumerate(self.places) if i in frontal]
+
+    def fingerprint(self) -> str:
+        return f"some({len(self)}):{self.faces.fingerprint()}"
+
+    def version(self, index: int) -> Hashable:
+        return self.faces.version(self.places[index])
+
+    def face(self, index: int) -> Face:
+        return self.faces[self.places[index]]
+
+    def _chosen(self, values: Sequence[_Value]) -> list[_Value]:
+        return [values[i] for i in self.places]
+
+
 class JoinedFaces(FaceSet):
     """Several face sets one after the other (e.g. the labelled sets of the ``oracle`` setting)."""
 
@@ -219,6 +264,43 @@ class JoinedFaces(FaceSet):
         """The set that holds face ``index``, and its place there."""
         which = int(np.searchsorted(self._ends, index, side="right"))
         return self.sets[which], index - (int(self._ends[which - 1]) if which else 0)
+
+
+class ChosenFaces(FaceSet):
+    """Some faces of a set, e.g. those of one subset.
+
+    Args:
+        faces: the set.
+        places: of the chosen ones in it, in the order that they are to have.
+    """
+
+    def __init__(self, faces: FaceSet, places: Sequence[int]) -> None:
+        self.faces, self.places = faces, list(places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def has_landmarks(self) -> bool:
+        return self.faces.has_landmarks
+
+    def subsets(self) -> list[tuple[str, ...]]:
+        subsets = self.faces.subsets()
+        return [subsets[place] for place in self.places]
+
+    def shapes(self) -> list[FloatArray]:
+        shapes = self.faces.shapes()
+        return [shapes[place] for place in self.places] if self.has_landmarks else []
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(repr(self.places).encode()).hexdigest()
+        return f"chosen({digest[:16]}):{self.faces.fingerprint()}"
+
+    def version(self, index: int) -> Hashable:
+        return self.faces.version(self.places[index])
+
+    def face(self, index: int) -> Face:
+        return self.faces[self.places[index]]
 
 
 @dataclass

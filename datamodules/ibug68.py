@@ -27,6 +27,15 @@ PARTS: Final[dict[str, range]] = {
 CLOSED_PARTS: Final = frozenset({"left_eye", "right_eye", "outer_lips", "inner_lips"})
 """Parts whose line is closed: the last landmark is joined to the first."""
 
+REGIONS: Final[dict[str, tuple[int, ...]]] = {
+    "jaw": (*PARTS["jaw"],),
+    "brows": (*PARTS["left_brow"], *PARTS["right_brow"]),
+    "nose": (*PARTS["nose_bridge"], *PARTS["nostrils"]),
+    "eyes": (*PARTS["left_eye"], *PARTS["right_eye"]),
+    "mouth": (*PARTS["outer_lips"], *PARTS["inner_lips"]),
+}
+"""The landmarks of each region of the face that has an error of its own; together, all 68 once."""
+
 OUTER_EYE_CORNERS: Final = (36, 45)
 """The two landmarks whose distance (inter-ocular) normalises the error."""
 

@@ -10,7 +10,7 @@ import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.faces import Face, FaceBatch, FaceSample, FaceSet, FloatArray, TrainBatch, collate
+from datamodules.faces import ChosenFaces, Face, FaceBatch, FaceSample, FaceSet, FloatArray, TrainBatch, collate
 from datamodules.ibug68 import NUM_LANDMARKS
 from datamodules.kept import Cut, FaceDataset, PlainCrops, WholeFaces
 
@@ -54,6 +54,12 @@ class TestSet:
     def subset_names(self) -> list[str]:
         """The subsets' names, in order of first appearance."""
         return list(dict.fromkeys(name for subsets in self.subsets for name in subsets))
+
+    def only(self, wanted: Sequence[str]) -> "TestSet":
+        """The faces that count in any of some subsets, without their other subsets."""
+        kept = [tuple(name for name in names if name in wanted) for names in self.subsets]
+        places = [place for place, names in enumerate(kept) if names]
+        return TestSet(ChosenFaces(self.faces, places), [kept[place] for place in places])
 
 
 class PairDataset(Dataset[Any]):

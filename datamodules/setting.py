@@ -11,9 +11,18 @@ from torch.utils.data import DataLoader
 
 from datamodules.base import FaceDataModule, read_tests
 from datamodules.experiment import ExperimentDataModule, Roles
-from datamodules.faces import BoxedFaces, DataError, FaceSet, FloatArray, JoinedFaces, TrainBatch, UnlabelledFaces
+from datamodules.faces import (
+    BoxedFaces,
+    DataError,
+    FaceSet,
+    FloatArray,
+    JoinedFaces,
+    SomeFaces,
+    TrainBatch,
+    UnlabelledFaces,
+)
 from datamodules.files import OnError
-from datamodules.loading import chosen_workers
+from datamodules.loading import TestSet, chosen_workers
 from datamodules.transforms import Augmentation
 
 _log = logging.getLogger(__name__)
@@ -50,6 +59,7 @@ class SettingDataModule(ExperimentDataModule):
             ``skip`` it and log how many there were.
         strict_counts: whether every set refuses other numbers of images than the published ones; None leaves each
             set's own choice.
+        limit: use at most so many faces of each set, spread evenly over it, for trying things out; None uses all.
         seed: of order and augmentation (linked to ``seed_everything`` by the command line).
 
     Attributes:
@@ -78,9 +88,12 @@ class SettingDataModule(ExperimentDataModule):
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
         on_error: OnError = "raise",
         strict_counts: bool | None = None,
+        limit: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit}; give at least 1 face, or leave it out for all.")
         if oracle_box and target_box == "detected":
             raise ValueError("oracle_box is true and target_box is detected; expected one of them. Leave one out.")
         if cache_mib is not None and cache_mib < 0:
@@ -90,6 +103,7 @@ class SettingDataModule(ExperimentDataModule):
         self.steps_per_epoch = steps_per_epoch
         self.num_workers = chosen_workers() if num_workers == "auto" else num_workers
         self.augmentation, self.seed, self.oracle_box = augmentation, seed, oracle_box
+        self.limit = limit
         self._source, self._target, self._tests = list(source), list(target), list(tests)
         self._stand_ins = root == SYNTHETIC
         data_sets = [*source, *target, *tests]
@@ -105,9 +119,13 @@ class SettingDataModule(ExperimentDataModule):
             [data_set.stand_in(seed=0) if self._stand_ins else data_set for data_set in data_sets]
             for data_sets in (self._source, self._target, self._tests)
         )
-        joined = JoinedFaces([data_set.train_faces() for data_set in source])
-        hidden = self._hidden([data_set.train_faces() for data_set in target]) if target else None
-        return Roles(joined, hidden, read_tests(tests))
+        joined = JoinedFaces([self._some(data_set.train_faces()) for data_set in source])
+        hidden = self._hidden([self._some(data_set.train_faces()) for data_set in target]) if target else None
+        tested = [self._some(test.faces) for test in read_tests(tests)]
+        return Roles(joined, hidden, [TestSet(faces, faces.subsets()) for faces in tested])
+
+    def _some(self, faces: FaceSet) -> FaceSet:
+        return faces if self.limit is None else SomeFaces(faces, self.limit)
 
     def _hidden(self, target: list[FaceSet]) -> UnlabelledFaces:
         joined: FaceSet = JoinedFaces(target)

@@ -172,6 +172,10 @@ class FaceTransform:
             scale = _ROOMY * self.size / min(side, max(face.image.shape))
         return View.around(face.image, (square.x, square.y), side, scale)
 
+    def placed(self, face: Face, matrix: Matrix, index: int = 0) -> FaceSample:
+        """A crop of ``face`` as a given affine map places it, not varied; arguments as in :meth:`__call__`."""
+        return self._sample(face, cut(face.image, matrix, self.size), matrix, index)
+
     def _sample(self, face: Face, image: ByteArray, matrix: Matrix, index: int) -> FaceSample:
         (a, b, _), (c, d, _) = matrix.tolist()
         flipped = a * d - b * c < 0

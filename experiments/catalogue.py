@@ -1,4 +1,4 @@
-"""What can be chosen: one YAML file per setting, method, landmarker, profile, grid and peer, one module per command."""
+"""What can be chosen, a YAML file each: settings, methods, landmarkers, grids, …; and commands, a module each."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,10 @@ _FOLDERS: Final = {
     "landmarker": "configs/landmarkers",
     "profile": "configs/profiles",
     "grid": "experiments/grids",
+    "sweep": "experiments/sweeps",
+    "paper": "experiments/grids/papers",
     "peer": "configs/peers",
+    "field": "configs/fields",
 }
 
 
@@ -27,7 +30,7 @@ def _files(kind: str) -> dict[str, Path]:
 
 
 def names(kind: str) -> list[str]:
-    """What can be chosen of a kind: ``setting``, ``method``, ``landmarker``, ``profile``, ``grid`` or ``peer``."""
+    """What can be chosen of a kind: setting, method, landmarker, profile, grid, sweep, paper, peer, field."""
     return sorted(_files(kind))
 
 

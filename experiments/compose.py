@@ -3,10 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
+from omegaconf import OmegaConf
 
+from datamodules.files import OnError
+from datamodules.setting import SettingDataModule
 from experiments.catalogue import CONFIGS, config_files, usual_choices
 from experiments.errors import UsageError
 
@@ -25,6 +29,30 @@ def build(kind: type, spec: Mapping[str, Any], name: str) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(kind, name)
     return parser.instantiate_classes(parser.parse_object({name: dict(spec)}))[name]
+
+
+def setting_data(setting: str, root: str, on_error: OnError = "raise") -> SettingDataModule:
+    """The data of a setting alone, of whatever numbers of images.
+
+    Args:
+        setting: its name.
+        root: folder with the published data sets, or ``synthetic``.
+        on_error: what an unreadable image does.
+
+    Raises:
+        UsageError: an unknown setting, or one of the user's own folders.
+    """
+    merged = OmegaConf.merge(
+        *(OmegaConf.load(file) for file in config_files({"setting": setting})), {"paths": {"data": root}}
+    )
+    if merged.run.setting == "own":
+        raise UsageError("SETTING=own has no folder of its own data; give TEST=folder of labelled faces instead.")
+    spec = OmegaConf.to_container(merged.data, resolve=True)
+    assert isinstance(spec, dict), "data is a mapping in every setting"
+    arguments = {**spec, "root": root, "strict_counts": False, "on_error": on_error}
+    class_path = f"{SettingDataModule.__module__}.{SettingDataModule.__qualname__}"
+    data: SettingDataModule = build(SettingDataModule, {"class_path": class_path, "init_args": arguments}, "data")
+    return data
 
 
 @dataclass(frozen=True)
@@ -69,12 +97,7 @@ class Choices:
             UsageError: an unknown name, or folders that do not go with the setting.
         """
         folders = self._folders()
-        usual = usual_choices(self.setting)
-        names = {"profile": self.profile, "setting": self.setting}
-        names |= {kind: getattr(self, kind) or usual[kind] for kind in ("method", "landmarker")}
-        files = config_files(names)
-        files += [CONFIGS / f"{name}.yaml" for name in ("ema", "wandb") if getattr(self, name)]
-        arguments = [f"--config={file}" for file in files]
+        arguments = [f"--config={file}" for file in self.files()]
         arguments += [f"--seed_everything={self.seed}"]
         arguments += [f"--paths.{name}={folder}" for name, folder in folders.items() if folder]
         arguments += [f"--config={layer}" for layer in self.layers()]
@@ -82,6 +105,17 @@ class Choices:
             added = value if isinstance(value, list) and option.endswith("+") else [value]
             arguments += [f"--{option}={one if isinstance(one, str) else json.dumps(one)}" for one in added]
         return arguments
+
+    def files(self) -> list[Path]:
+        """The configuration files that the names stand for, later ones to be laid over earlier ones.
+
+        Raises:
+            UsageError: an unknown name.
+        """
+        usual = usual_choices(self.setting)
+        names = {"profile": self.profile, "setting": self.setting}
+        names |= {kind: getattr(self, kind) or usual[kind] for kind in ("method", "landmarker")}
+        return config_files(names) + [CONFIGS / f"{name}.yaml" for name in ("ema", "wandb") if getattr(self, name)]
 
     def layers(self) -> list[str]:
         """``config`` as ``--config`` takes it: a file's name, or the content of one."""

@@ -118,6 +118,8 @@ class Scores:
     Attributes:
         errors: each landmark's distance from its label over the inter-ocular distance, shape ``(N, 68)``; in the order
             of ``per_face``, whose ``nme`` is its mean over the landmarks.
+        found: the landmarks found, in the original images' pixels, shape ``(N, 68, 2)``, float64.
+        labels: likewise, those of the labels.
         seconds: the time that cropping and the landmarker took, without decoding the images.
     """
 
@@ -125,6 +127,8 @@ class Scores:
     average_nme: float
     per_face: list[FaceScore]
     errors: Tensor
+    found: Tensor
+    labels: Tensor
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -162,7 +166,8 @@ def score(
     landmarker = landmarker.to(device)
     subsets: SubsetScores = {}
     per_face: list[FaceScore] = []
-    of_landmarks: list[Tensor] = [torch.empty(0, 68, dtype=torch.float64)]
+    none = torch.empty(0, 68, 2, dtype=torch.float64)
+    of_landmarks, pixels, labels = [none[..., 0]], [none], [none]
     seconds = 0.0
     for test in tests:
         # By this process alone: of a distributed run the others may not be here, or not yet be there.
@@ -176,11 +181,14 @@ def score(
             truth = torch.from_numpy(np.stack([_labels(face) for face in faces])).to(found.pixels)
             errors.update(found.pixels, truth, torch.arange(first, first + len(faces)))
             of_landmarks.append(landmark_errors(found.pixels, truth).cpu())
+            pixels.append(found.pixels.cpu())
+            labels.append(truth.cpu())
             per_face += _face_scores(faces, found, truth, of_landmarks[-1])
             first += len(faces)
         subsets |= {name: {k: float(v) for k, v in values.items()} for name, values in errors.compute().items()}
     average = sum(face.nme for face in per_face) / len(per_face) if per_face else float("nan")
-    return Scores(subsets, average, per_face, torch.cat(of_landmarks), seconds)
+    joined = [torch.cat(batches) for batches in (of_landmarks, pixels, labels)]
+    return Scores(subsets, average, per_face, joined[0], joined[1], joined[2], seconds)
 
 
 def _labels(face: Face) -> FloatArray:

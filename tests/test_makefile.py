@@ -108,3 +108,33 @@ def test_predict(venv: Path) -> None:
         *("--overwrite", "--mirror"),
     ]
     assert "INPUT is not set" in run_make(venv, "predict").stderr
+
+
+def test_grids_and_sweeps(venv: Path) -> None:
+    assert make(venv, "grid", "GRID=methods", "JOBS=4") == ["grid", "methods", "--jobs", "4"]
+    assert make(venv, "sweep") == ["sweep", "stylize"]
+    said = make(venv, "sweep", "SWEEP=my sweep.yaml", "DATA=my faces", "TRIALS=3", "JOBS=2", "OUT=here", "ARGS=--local")
+    assert said == [
+        *("sweep", "my sweep.yaml", "--data", "my faces", "--trials", "3", "--jobs", "2", "--out", "here", "--local"),
+    ]
+
+
+@pytest.mark.parametrize("name", [*(f"table{k}" for k in range(2, 7)), *(f"figure{k}" for k in (3, 5, 6, 7, 8))])
+def test_the_papers_tables_and_figures_are_grids(venv: Path, name: str) -> None:
+    assert make(venv, name) == ["grid", name]
+
+
+def test_what_a_grid_is_given(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own profile stands unless another is given, on the command line or in the environment."""
+    said = make(venv, "table2", "DATA=my faces", "PROFILE=smoke", "OUT=some where", "JOBS=2", "ARGS=--rows Oracle")
+    given = ["--data", "my faces", "--profile", "smoke", "--out", "some where", "--jobs", "2", "--rows", "Oracle"]
+    assert said == ["grid", "table2", *given]
+    assert make(venv, "grid", "PROFILE=paper", "JOBS=3") == ["grid", "methods", "--profile", "paper", "--jobs", "3"]
+    monkeypatch.setenv("PROFILE", "quick")
+    assert make(venv, "table6") == ["grid", "table6", "--profile", "quick"]
+
+
+def test_help_tells_of_them(venv: Path) -> None:
+    said = run_make(venv, "help").stdout
+    assert "make table2 … table6 the paper's tables" in said
+    assert "make figure3, 5 … 8  the paper's figures" in said

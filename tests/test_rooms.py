@@ -31,6 +31,7 @@ FLOORS = {
             "catalogue",
             "compose",
             "checkpoints",
+            "fields",
             "detectors",
             "published_sets",
             "scoring",
@@ -38,8 +39,9 @@ FLOORS = {
             "artifacts",
             "cli",
             "bench",
+            "analysis",
         ),
-        *("grids", "peers", "commands", "command_line", "__main__"),
+        *("grids", "peers", "sweeps", "commands", "command_line", "__main__"),
     ),
     "warpmark": (),
 }

@@ -70,11 +70,11 @@ def evaluate(
         DataError: bad input files, or no labelled face.
         UsageError: an option is out of its range, or the output cannot be written.
     """
-    protocol = _protocol(box, loosen, shift, seed, recrop, mirror, scales, tolerance)
+    protocol = protocol_of(box, loosen, shift, seed, recrop, mirror, scales, tolerance)
     path = output_file(out)
     landmarker = load_landmarker(ckpt)
-    faces: FaceSet = _faces(test, on_error, protocol)
-    faces = _detected(faces, test) if protocol.box == "detected" else faces
+    faces: FaceSet = labelled_faces(test, on_error, protocol)
+    faces = with_detected_boxes(faces, test) if protocol.box == "detected" else faces
     scores = _score(landmarker, faces, protocol)
     said = _said(protocol, faces)
     found: dict[str, Any] = {"checkpoint": ckpt, "folder": test, **said, **scores.as_dict()}
@@ -88,7 +88,7 @@ def evaluate(
     return path
 
 
-def _protocol(
+def protocol_of(
     box: StartBox,
     loosen: float,
     shift: float,
@@ -98,13 +98,23 @@ def _protocol(
     scales: Sequence[float],
     tolerance: float,
 ) -> Protocol:
+    """The crop protocol of the options of a command.
+
+    Raises:
+        UsageError: an option is out of its range.
+    """
     try:
         return Protocol(box, loosen, shift, seed, Inference(recrop, mirror, tuple(scales), tolerance))
     except ValueError as error:  # its message begins with the option's name
         raise UsageError(f"--{error}") from error
 
 
-def _faces(folder: str, on_error: Literal["raise", "skip"], protocol: Protocol) -> FileFaces:
+def labelled_faces(folder: str, on_error: Literal["raise", "skip"], protocol: Protocol) -> FileFaces:
+    """The labelled faces of a folder, in the subset ``own``.
+
+    Raises:
+        DataError: bad files, no labelled face, or no box for any where the protocol asks for given ones.
+    """
     faces = FolderDataModule(folder, name="own", on_error=on_error).test_faces()
     if len(faces) == 0:
         raise DataError(
@@ -122,7 +132,7 @@ def _faces(folder: str, on_error: Literal["raise", "skip"], protocol: Protocol) 
     return faces
 
 
-def _detected(faces: FaceSet, folder: str) -> BoxedFaces:
+def with_detected_boxes(faces: FaceSet, folder: str) -> BoxedFaces:
     """The faces with the default detector's boxes."""
     boxed = BoxedFaces(faces, detect_boxes(load_detector(), faces).boxes)
     found = len(boxed) - boxed.lacking

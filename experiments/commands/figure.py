@@ -2,50 +2,28 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
-import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.drawing import FORMATS, GREEN, RED, draw_gradients, draw_image, draw_landmark_shift, draw_landmarks, page
-from callbacks.field_drawing import draw_deformed_grid, draw_displacement, shade_folds
+from callbacks.drawing import FORMATS
 from datamodules.faces import DataError, Face, collate
 from datamodules.files import read_face
 from datamodules.formats import bad_file
 from datamodules.transforms import FaceTransform, crop_square
+from experiments.analysis.warped_pairs import GRADIENTS, Gradient, draw_figure
 from experiments.checkpoints import load_landmarker
 from experiments.errors import UsageError
+from experiments.fields import read_field
 from experiments.run_folder import output_file
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import find_in_images
-from lightning_modules.warping import (
-    Canny,
-    ImageGradient,
-    Laplacian,
-    PolyharmonicSpline,
-    Sobel,
-    SpatialGradient,
-    folding,
-    landmark_warping_error,
-    warp_image,
-)
+from lightning_modules.warping import SplineFitter, folding, landmark_warping_error
 
 log = logging.getLogger(__name__)
-
-Gradient = Literal["sobel", "laplacian", "canny", "spatial"]
-GRADIENTS: Final[dict[Gradient, Callable[[], ImageGradient]]] = {
-    "sobel": Sobel,
-    "laplacian": Laplacian,
-    "canny": Canny,
-    # Its other mode, Sobel's operator, would draw the first one's picture.
-    "spatial": partial(SpatialGradient, mode="diff"),
-}
 
 
 def figure(
@@ -59,6 +37,7 @@ def figure(
     coarse: int | None = 65,
     gradient: Gradient = "sobel",
     size: int = 256,
+    field: str = "",
 ) -> Path:
     """Draw a photo warped onto a stylised face, in eight panels: the paper's Figure 3.
 
@@ -76,17 +55,21 @@ def figure(
         coarse: Nodes across that the field is evaluated at, before upsampling; null for every pixel.
         gradient: Operator of the gradient images.
         size: Side of the crops in pixels, 32 to 2048.
+        field: Another warping field than the spline: a name in configs/fields, or a YAML file with its class_path and
+            init_args. Order and smoothing are the spline's.
 
     Returns:
         The picture's file.
 
     Raises:
         CheckpointError: The checkpoint cannot be used.
+        WeightsError: The weights of the field cannot be used.
         DataError: An image or its landmarks cannot be read, or there are none and no checkpoint to find them.
         UsageError: A number is out of range, or the picture cannot be written.
     """
     _check(order, smoothing, coarse, gradient, size)
     file = output_file(out, FORMATS, (photo, stylised))
+    fitter = read_field(field) if field else SplineFitter(order, smoothing)
     faces = [read_face(path) for path in (photo, stylised)]
     wanted = [face.landmarks is None for face in faces]
     wanted[1] |= predict
@@ -96,60 +79,13 @@ def figure(
     pair = collate([FaceTransform(size)(face) for face in faces]).to("cpu")
     assert pair.landmarks is not None, "both are labelled or predicted by now"
     labels, predicted = pair.landmarks[:1], pair.landmarks[1:]
-    spline = PolyharmonicSpline.fit(predicted, labels, order, smoothing)
-    field = spline.grid(size, coarse)
+    fitted = fitter.fit(labels, predicted, pair.images[:1], pair.images[1:])
+    grid = fitted.grid(size, coarse)
     origins = ["predictions" if w else "labels" for w in wanted]
-    draw_figure(pair.images, pair.landmarks, origins, field, GRADIENTS[gradient]()).savefig(file)
-    _print_measures(field, float(landmark_warping_error(spline, predicted, labels)))
+    draw_figure(pair.images, pair.landmarks, origins, grid, GRADIENTS[gradient]()).savefig(file)
+    _print_measures(grid, float(landmark_warping_error(fitted, predicted, labels)))
     log.info("wrote %s", file)
     return file
-
-
-def draw_figure(
-    images: Tensor, landmarks: Tensor, origins: Sequence[str], field: Tensor, gradient: ImageGradient
-) -> Figure:
-    """The figure: faces and the warped photo above; gradient images of what is compared, and the field, below.
-
-    Args:
-        images: the photo and the stylised face, RGB in [0, 1], shape ``(2, 3, S, S)``.
-        landmarks: of both, crop coordinates, shape ``(2, 68, 2)``.
-        origins: of both landmarks, for the titles, e.g. ``labels``.
-        field: photo coordinates of the stylised crop's pixels, shape ``(1, S, S, 2)``.
-        gradient: operator of the gradient images.
-    """
-    (photo, stylised), (labels, predicted) = images, landmarks
-    size = field.shape[1]
-    warped = warp_image(images[:1], field)[0]
-    titles = _titles(origins, type(gradient).__name__)
-    # 1.75 inches a panel make the page as wide as a page of print.
-    figure, (above, below) = page(2, 4, titles, side=1.75, dpi=300)
-    for panel, image in zip(above, (photo, stylised, warped, warped), strict=True):
-        draw_image(panel, image)
-    draw_landmarks(above[0], labels, size, GREEN)
-    draw_landmarks(above[1], predicted, size, RED)
-    draw_landmark_shift(above[3], labels, predicted, size)
-    draw_gradients(below[:2], gradient(torch.stack([stylised, warped])))
-    draw_image(below[2], photo)
-    draw_deformed_grid(below[2], field[0], size)
-    longest = draw_displacement(below[3], field[0])
-    below[3].text(0.765, 0.02, f"rim: {longest * size:.1f} px", transform=below[3].transAxes, ha="right", fontsize=6)
-    # Not red, which is one of the wheel's colours.
-    shade_folds(below[3], field[0], "black")
-    return figure
-
-
-def _titles(origins: Sequence[str], gradient: str) -> list[str]:
-    titles = (
-        f"photo, {origins[0]}",
-        f"stylised face, {origins[1]}",
-        "photo warped onto it",
-        "photo's landmarks to face's",
-        f"{gradient}, stylised face",
-        f"{gradient}, warped photo",
-        "face's grid; folds red",
-        "displacement; folds black",
-    )
-    return [f"({letter}) {title}" for letter, title in zip("abcdefgh", titles, strict=True)]
 
 
 def _print_measures(field: Tensor, missed: float) -> None:

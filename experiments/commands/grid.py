@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from filelock import FileLock
+
 from experiments.commands.train import train
 from experiments.errors import UsageError
 from experiments.grids.alignment import alignment_table
 from experiments.grids.cells import Runner
-from experiments.grids.grid import Grid, read_grid
+from experiments.grids.executors.local import cores
+from experiments.grids.grid import Cell, Grid, read_grid
 from experiments.grids.report import write_report
 from experiments.grids.results import read_results
+from experiments.grids.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +28,17 @@ def grid(
     target: str = "",
     test: str = "",
     profile: str = "",
+    landmarker: str = "",
     out: str = "",
     rows: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (),
+    cells: tuple[str, ...] = (),
     minutes: float = 0.0,
     part: str = "1/1",
-    threads: int = 1,
+    jobs: int = 1,
+    threads: int = 0,
+    slurm: str = "",
+    as_sweep: str = "",
     isolated: bool = True,
     table_only: bool = False,
     alignment: str = "",
@@ -38,7 +47,8 @@ def grid(
     """Run the cells of a grid that are not done yet, and write its table.
 
     Every cell is a ``train`` in a folder of its own. One that fails is named, and the others go on; cells that were cut
-    short are gone on with. Several processes may run one grid in one folder.
+    short are gone on with, those made of something else (choices, data, budget) are made anew. Several processes, on
+    one machine or many, may run one grid in one folder.
 
     Args:
         name: a grid in experiments/grids, or a YAML file
@@ -46,44 +56,79 @@ def grid(
         source: labelled photos (setting own)
         target: stylised faces (setting own)
         test: labelled faces to score (setting own)
-        profile: how long, instead of the file's
-        out: folder of cells and table (default: runs/grids/NAME)
+        profile: instead of the file's; smoke tries every row in minutes
+        out: folder of cells and table (default: runs/grids/NAME, or NAME-PROFILE where a profile is given)
         rows: only these rows
         seeds: these seeds instead of the file's
+        cells: only these cells, by the names of their folders, in this process; write no table
         minutes: of training in each cell, instead of the file's budget
         part: k/n: of every n cells, run the k-th
-        threads: of torch, in each cell
+        jobs: cells at once, each in a process of its own and on a GPU of its own where there are several
+        threads: of torch, in each cell (default: 1; with more jobs than one, the cores are shared out)
+        slurm: submit the cells to Slurm instead, with these options: partition=gpu,time=60 (minutes), or a YAML file
+        as_sweep: write the cells as a sweep of Weights & Biases to this YAML file instead; its agents run them
         isolated: run each cell in a process of its own
         table_only: run nothing; write the table of what is there
         alignment: train nothing; measure whether each row's image term points to the labels of this subset
         against: also compare all rows with this one, face by face, on annotated and loose boxes
 
     Returns:
-        The table in Markdown; beside it lie ``.csv`` and ``.tex``.
+        The table in Markdown; beside it lie ``.csv`` and ``.tex``. With ``cells`` or ``slurm`` the folder of cells;
+        with ``as_sweep`` that file.
 
     Raises:
         UsageError: the grid or an option is not as expected, or cells failed (after all others were done).
         DataError: bad input files.
     """
-    chosen = read_grid(name)
-    if minutes:
-        chosen = replace(chosen, budget={"minutes": minutes})
-    if profile:
-        chosen = replace(chosen, choices={**chosen.choices, "profile": profile})
+    chosen = _chosen(name, minutes, profile, landmarker)
     folders = {"data": data, "source": source, "target": target, "test": test}
-    place = Path(out or f"runs/grids/{chosen.name}")
-    runner = Runner(chosen, folders, place, train, threads, isolated)
-    cells = chosen.all_cells(rows, seeds)
-    if alignment:
-        return alignment_table(runner, cells, alignment).show(place / "alignment")
+    # A smoke run must not take the place of what was run in earnest.
+    place = Path(out or f"runs/grids/{'-'.join(filter(None, (chosen.name, profile, landmarker)))}")
+    if jobs < 1:
+        raise UsageError(f"--jobs is {jobs}; expected 1 or more cells at once.")
+    threads = threads or (1 if jobs == 1 else max(1, cores() // jobs))
+    runner = Runner(chosen, folders, place, train, threads)
+    every = chosen.all_cells(rows, seeds)
     k, n = _part(part)
-    failed = [] if table_only else [problem for cell in cells[k - 1 :: n] if (problem := runner.run(cell))]
+    made_of = {**folders, "profile": profile, "landmarker": landmarker, "minutes": minutes}
+    work = Work(runner, every[k - 1 :: n], name, {**made_of, "out": place, "threads": threads}, seeds)
+    if alignment:
+        return alignment_table(runner, every, alignment).show(place / "alignment")
+    if cells:
+        return work.run_named(cells)
+    if as_sweep:
+        return work.as_sweep(as_sweep)
+    if slurm:
+        return work.on_slurm(slurm)
+    failed = [] if table_only else work.run_in_processes(jobs) if isolated else work.run_here()
+    shown = chosen.all_cells(seeds=_seeds(place, chosen, seeds))
+    place.mkdir(parents=True, exist_ok=True)
+    # Of several processes that end at about the same time, the last one to write sees what all of them did.
+    with FileLock(place / "table.lock"):
+        return _table(runner, shown, failed, against, must_show=table_only)
+
+
+def _chosen(name: str, minutes: float, profile: str, landmarker: str) -> Grid:
+    chosen = read_grid(name, profile)
+    if landmarker:
+        chosen = replace(chosen, choices={**chosen.choices, "landmarker": landmarker})
+    return replace(chosen, budget={"minutes": minutes}) if minutes else chosen
+
+
+def _table(runner: Runner, cells: Sequence[Cell], failed: Sequence[str], against: str, must_show: bool) -> Path:
+    """Show what is done; what is there and of something else is named."""
     for problem in failed:
         log.error("%s", problem)
-    shown = [c for c in chosen.all_cells(seeds=_seeds(place, chosen, seeds)) if table_only or runner.is_done(c)]
-    results = read_results(chosen, place, shown)
-    if table_only and not results:
-        raise UsageError(f"{place}: holds no finished cell of {chosen.name}. Give the OUT of a grid that was run.")
+    done = [cell for cell in cells if runner.is_done(cell)]
+    results = read_results(runner.grid, runner.out, done)
+    for cell in cells:
+        if cell not in done and (runner.out / cell.name).exists() and (outdated := runner.outdated(cell)):
+            log.warning("%s: was made of %s; it is not shown", cell.name, outdated)
+    if must_show and runner.grid.rows and not results:
+        raise UsageError(
+            f"{runner.out}: holds no finished cell of {runner.grid.name} with these choices. Give the DATA (or SOURCE, "
+            "TARGET, TEST), PROFILE and OUT of a grid that was run, or run it."
+        )
     path = write_report(runner, results, against)
     if failed:
         raise UsageError(f"{len(failed)} cells failed and are missing in {path}:\n" + "\n".join(failed))

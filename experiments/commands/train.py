@@ -102,6 +102,9 @@ def _write_metrics(cli: WarpmarkCLI, folder: Path, source_only: dict[str, Any] |
         "source_only": source_only,
     }
     path = folder / "metrics.json"
-    path.write_text(json.dumps(metrics, indent=2) + "\n")
+    # It is the mark of done: a kill must not leave half of one.
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(metrics, indent=2) + "\n")
+    unfinished.replace(path)
     print_scores(cli.method.scores, cli.method.average_nme, "tested, last epoch", cli.data)
     log.info("wrote %s", path)

@@ -2,24 +2,24 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from filelock import FileLock, Timeout
+from lightning.pytorch.utilities import rank_zero_only
 
 from datamodules.setting import SYNTHETIC
 from experiments.artifacts.store import key_of
 from experiments.cli import WarpmarkCLI
 from experiments.compose import Choices
 from experiments.errors import UsageError
+from experiments.grids.contents import Contents
 from experiments.grids.grid import Cell, Grid
+from experiments.run_folder import prepare_run_folder
 from lightning_modules.methods.supervised import Supervised
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,6 @@ class Runner:
         out: where cells lie, each in a folder of its name.
         train: the command that a cell is.
         threads: of torch.
-        isolated: whether each cell runs in a process of its own, or all in this one.
     """
 
     grid: Grid
@@ -48,25 +47,61 @@ class Runner:
     out: Path
     train: Callable[..., Path]
     threads: int = 1
-    isolated: bool = True
+    _contents: Contents = field(default_factory=Contents, init=False, repr=False, compare=False)
 
-    def run(self, cell: Cell) -> str:
-        """Run a cell; returns what went wrong, or an empty text."""
+    def run(self, cell: Cell) -> None:
+        """Run a cell in this process, unless it is done or another process is at it.
+
+        Raises:
+            Exception: whatever went wrong.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(self.threads)
+        if not _is_first():
+            # Lightning started this process for the cell of the first one, which holds its lock.
+            self._run(cell)
+            return
         try:
-            with FileLock(self._beside(cell, "lock"), blocking=False):
-                return "" if self.is_done(cell) else self._run(cell)
+            with self._lock(cell):
+                if not self.is_done(cell):
+                    self._run(cell)
         except Timeout:
             log.info("%s: another process is at it", cell.name)
+
+    def attempt(self, cell: Cell) -> str:
+        """:meth:`run` it; returns what went wrong, or an empty text."""
+        try:
+            self.run(cell)
         except Exception as error:  # whatever it is, other cells may be free of it (Ctrl-C ends the grid)
-            log.debug("%s", cell.name, exc_info=True)
+            # Bad input is told in a line; of anything else one wants to know where.
+            log.info("%s", cell.name, exc_info=not isinstance(error, ValueError))
             return f"{cell.name} could not be run: {type(error).__name__}: {error}"
         return ""
 
+    def is_needed(self, cell: Cell) -> bool:
+        """Whether the cell is not done, and no process is at it."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._lock(cell):
+                return not self.is_done(cell)
+        except Timeout:
+            return False
+
     def is_done(self, cell: Cell) -> bool:
         """Whether the cell has its metrics, and is made of what it is to be made of now."""
-        return (self.out / cell.name / "metrics.json").exists() and self._note(cell).get("key") == self._key(cell)
+        return (self.out / cell.name / "metrics.json").exists() and not self.outdated(cell)
+
+    def outdated(self, cell: Cell) -> str:
+        """What the cell's folder was made of that is not what the cell is to be made of now; empty if nothing."""
+        note = self._note(cell)
+        if not note and not (self.out / cell.name).exists():
+            return ""
+        if note.get("key") != self._key(cell):
+            return "other choices, folders or another budget"
+        # Earlier versions noted no contents.
+        now, then = self._contents.of(self._choices(cell)), note.get("contents", {})
+        changed = [name for name in then if now.get(name, then[name]) != then[name]]
+        return f"what {', '.join(changed)} held before a change" if changed else ""
 
     def start_of(self, cell: Cell) -> Path | None:
         """The pretrained start that a finished cell went on from, or None if its method needs none."""
@@ -83,51 +118,51 @@ class Runner:
         """The composed command line of the cell's run, without its budget, not run."""
         return WarpmarkCLI(self.grid.choices_of(cell, self.folders, []).arguments(), run=False)
 
-    def _run(self, cell: Cell) -> str:
+    def _run(self, cell: Cell) -> None:
         log.info("%s", cell.name)
-        note, key = self._note(cell), self._key(cell)
-        resume = note.get("key") == key
+        note, outdated = self._note(cell), self.outdated(cell)
+        resume = bool(note) and not outdated
         budget = note["budget"] if resume else self._budget(cell)
         start = self.plain(cell).provide_start()
-        made_of = {"key": key, "budget": budget, "start": str(start) if start else None}
-        self._beside(cell, "json").write_text(json.dumps(made_of, indent=1) + "\n")
+        if _is_first():
+            if not resume:
+                # Before the note is written: together they would be taken for what is made now, if it is killed here.
+                self._put_aside(cell, outdated)
+            made_of = {"key": self._key(cell), "contents": self._contents.of(self._choices(cell))}
+            self._write_note(cell, {**made_of, "budget": budget, "start": str(start) if start else None})
         layers = [
             budget,
             {"trainer": {"default_root_dir": str(self.out / cell.name), "enable_progress_bar": False}},
             {"pretraining": {"checkpoint": str(start)}} if start else {},
         ]
         choices = self.grid.choices_of(cell, self.folders, layers)
-        return self._train_in_a_process(cell, choices, resume) if self.isolated else self._train_here(choices, resume)
-
-    def _train_in_a_process(self, cell: Cell, choices: Choices, resume: bool) -> str:
-        said = self._beside(cell, "log")
-        words = [f"--{name}={value}" for name, value in _named(choices).items() if value]
-        words += ["--config", *choices.layers(), *(f"--{name}={value}" for name, value in choices.overrides.items())]
-        command = [sys.executable, "-m", "experiments", "train", *words, *(["--resume"] if resume else [])]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
-        with said.open("w") as output:
-            status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False)
-        if status.returncode == 0:
-            return ""
-        last = said.read_text().strip().splitlines()[-1:]
-        return f"{cell.name} ended with status {status.returncode}: {last} ({said})"
-
-    def _train_here(self, choices: Choices, resume: bool) -> str:
         self.train(**_named(choices), resume=resume, config=choices.layers(), **choices.overrides)
-        return ""
 
-    def _beside(self, cell: Cell, suffix: str) -> Path:
-        return self.out / f"{cell.name}.{suffix}"
+    def _put_aside(self, cell: Cell, outdated: str) -> None:
+        folder = self.out / cell.name
+        if folder.exists():
+            log.warning("%s: was made of %s; it is made anew", cell.name, outdated)
+        prepare_run_folder(folder, resume=False)
+
+    def _lock(self, cell: Cell) -> FileLock:
+        return FileLock(self.out / f"{cell.name}.lock", blocking=False)
 
     def _note(self, cell: Cell) -> dict[str, Any]:
-        path = self._beside(cell, "json")
+        path = self.out / f"{cell.name}.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
+    def _write_note(self, cell: Cell, note: Mapping[str, Any]) -> None:
+        unfinished = self.out / f"{cell.name}.json.unfinished"
+        unfinished.write_text(json.dumps(note, indent=1) + "\n")
+        unfinished.replace(self.out / f"{cell.name}.json")
+
+    def _choices(self, cell: Cell) -> Choices:
+        return self.grid.choices_of(cell, self.folders, [])
+
     def _key(self, cell: Cell) -> str:
-        choices = asdict(self.grid.choices_of(cell, self.folders, []))
         given = {name: folder for name, folder in self.folders.items() if folder and folder != SYNTHETIC}
         places = {name: str(Path(folder).resolve()) for name, folder in given.items()}
-        return key_of({"choices": {**choices, **places}, "budget": dict(self.grid.budget)})
+        return key_of({"choices": {**asdict(self._choices(cell)), **places}, "budget": dict(self.grid.budget)})
 
     def _budget(self, cell: Cell) -> dict[str, Any]:
         """The budget as configuration: epochs, and steps of each."""
@@ -144,6 +179,11 @@ class Runner:
 def _named(choices: Choices) -> dict[str, Any]:
     names = ("setting", "method", "landmarker", "profile", "data", "source", "target", "test", "seed")
     return {name: getattr(choices, name) for name in names}
+
+
+def _is_first() -> bool:
+    """Whether this is the first process of the cell: its run's ``devices`` may make Lightning start further ones."""
+    return not cast(Any, rank_zero_only).rank
 
 
 def seconds_per_step(cli: WarpmarkCLI) -> float:

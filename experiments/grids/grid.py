@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from omegaconf import OmegaConf
 
-from experiments.catalogue import file_of
+from experiments.catalogue import file_of, names
 from experiments.compose import Choices
 from experiments.errors import UsageError, nearest
 
 KINDS: Final = ("setting", "method", "landmarker", "profile")
+_OF_ROW: Final = ("config", "cells", "published")
+_OF_PROFILE: Final = {"budget", "seeds", "values", "config", "cells"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Grid:
     Attributes:
         name: the file's, without suffix.
         choices: what all rows share of ``setting``, ``method``, ``landmarker`` and ``profile``.
-        rows: by name, the choices in which a row differs; and under ``config`` a configuration laid over them.
+        rows: by name, the choices in which a row differs; under ``config`` a configuration laid over them, under
+            ``cells`` one laid over the grid's ``cells``, and under ``published`` the published row that it is to be
+            compared with. There are none where the figure is all there is.
         seeds: of each row and value.
         option: a dotted option of the Lightning CLI that takes several values in each row; empty for none.
         values: its values.
@@ -49,6 +54,10 @@ class Grid:
             without the budget, so it is the one that ``make train`` makes and uses.
         phases: show the scores after each phase, not after the last epoch alone.
         logged: further columns: by title, a value that runs log (``csv/``), as it was last logged.
+        published: ``PAPER/TABLE``, the published table beside whose values the grid's are shown
+            (:mod:`experiments.grids.published`); empty for none.
+        profiles: by profile, what a run under it has instead: ``budget``, ``seeds``, ``values``; or over the grid's:
+            ``config``, ``cells``.
         figure: what is drawn of the finished cells: ``draw`` names a module of :mod:`experiments.grids.figures`, whose
             ``draw(runner, results, …)`` takes the rest as options.
     """
@@ -66,7 +75,17 @@ class Grid:
     cells: Mapping[str, Any] = field(default_factory=dict)
     phases: bool = False
     logged: Mapping[str, str] = field(default_factory=dict)
+    published: str = ""
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     figure: Mapping[str, Any] = field(default_factory=dict)
+
+    def under(self, profile: str) -> "Grid":
+        """The grid under a profile instead of its own; under its own where none is given."""
+        choices = {**self.choices, **({"profile": profile} if profile else {})}
+        own = dict(self.profiles.get(choices.get("profile", ""), {}))
+        for name in ("config", "cells"):
+            own[name] = OmegaConf.to_container(OmegaConf.merge(getattr(self, name), own.get(name, {})))
+        return replace(self, choices=choices, profiles={}, **own)
 
     def all_cells(self, rows: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
         """The cells of some rows and seeds (of all where none are named), seed by seed.
@@ -99,15 +118,20 @@ class Grid:
             further: configurations laid over those of the grid, its ``cells`` and the row; None for the choices of the
                 start, in which ``cells`` has no part.
         """
-        row = dict(self.rows[cell.row])
-        layers = [self.config, {} if further is None else self.cells, row.pop("config", {}), *(further or [])]
+        row = {name: value for name, value in self.rows[cell.row].items() if name in KINDS}
+        layers = [self.config, {} if further is None else self.cells, self.rows[cell.row].get("config", {})]
+        layers += [] if further is None else [self.rows[cell.row].get("cells", {}), *further]
         overrides = {} if cell.value is None else {self.option: cell.value}
         names: dict[str, Any] = {**self.choices, **row, **folders}
         return Choices(**names, seed=cell.seed, config=[layer for layer in layers if layer], overrides=overrides)
 
 
-def read_grid(name: str) -> Grid:
+def read_grid(name: str, profile: str = "") -> Grid:
     """Read a shipped grid by its name, or a file.
+
+    Args:
+        name: of a shipped one, or of one in ``./experiments/grids``; or a file's.
+        profile: instead of the grid's own.
 
     Raises:
         UsageError: there is none, or it is not as :class:`Grid` says.
@@ -129,13 +153,26 @@ def read_grid(name: str) -> Grid:
             f"possibly {sorted(known - needed)}."
         )
     grid = Grid(name=path.stem, **content)
-    if grid.budget and set(grid.budget) not in ({"minutes"}, {"epochs", "steps_per_epoch"}):
-        raise UsageError(f"{path}: budget is {grid.budget}; expected {{minutes}}, or {{epochs, steps_per_epoch}}.")
+    _check(grid, path)
+    return grid.under(profile)
+
+
+def _check(grid: Grid, path: Path) -> None:
+    for name, own in grid.profiles.items():
+        if name not in names("profile") or set(own) - _OF_PROFILE:
+            raise UsageError(
+                f"{path}: profiles has {name!r} with {sorted(own)}; expected a profile ({', '.join(names('profile'))}) "
+                f"with some of {sorted(_OF_PROFILE)}."
+            )
+    for budget in (grid.budget, *(own.get("budget") for own in grid.profiles.values())):
+        if budget and set(budget) not in ({"minutes"}, {"epochs", "steps_per_epoch"}):
+            raise UsageError(f"{path}: budget is {budget}; expected {{minutes}}, or {{epochs, steps_per_epoch}}.")
     for row, choices in grid.rows.items():
-        if unknown := set(choices) - {*KINDS, "config"}:
-            raise UsageError(f"{path}: row {row!r} has {sorted(unknown)}; expected {[*KINDS, 'config']}.")
+        if unknown := set(choices) - {*KINDS, *_OF_ROW}:
+            raise UsageError(f"{path}: row {row!r} has {sorted(unknown)}; expected {[*KINDS, *_OF_ROW]}.")
     if bool(grid.option) != bool(grid.values) or grid.show not in ("all", "best"):
         raise UsageError(f"{path}: expected option and values together, and show to be all or best.")
+    if not (grid.rows or grid.figure):
+        raise UsageError(f"{path}: found neither rows nor a figure; expected one of them.")
     if stray := set(grid.fixed_rows) - set(grid.rows):
         raise UsageError(f"{path}: fixed_rows names {sorted(stray)}, which are no rows of it.")
-    return grid

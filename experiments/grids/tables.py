@@ -37,6 +37,11 @@ class Stat:
         mean = statistics.fmean(values) if values else None
         return cls(mean, statistics.stdev(values) if len(values) > 1 else None, len(values), digits)
 
+    @property
+    def parts(self) -> dict[str, float | None]:
+        """What has a column of its own in CSV."""
+        return {"": self.mean, "sd": self.sd, "n": self.n}
+
     def __str__(self) -> str:
         if self.mean is None:
             return MISSING
@@ -46,8 +51,34 @@ class Stat:
         return f"{mean} ± {spread}" if spread.strip("0.") else mean
 
 
-Entry = Stat | str | None
-"""A number with its spread, a text, or None for what is missing."""
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % interval.
+
+    Attributes:
+        mean: of the values.
+        low: the interval's lower end.
+        high: its upper end.
+        signed: whether it is a difference, which is shown with its sign.
+    """
+
+    mean: float
+    low: float
+    high: float
+    signed: bool = False
+
+    @property
+    def parts(self) -> dict[str, float | None]:
+        """What has a column of its own in CSV."""
+        return {"": self.mean, "low": self.low, "high": self.high}
+
+    def __str__(self) -> str:
+        mean, low, high = (f"{value:{'+' * self.signed}.2f}" for value in (self.mean, self.low, self.high))
+        return f"{mean} ({low} to {high})"
+
+
+Entry = Stat | Interval | str | None
+"""A number with its spread or its interval, a text, or None for what is missing."""
 
 
 @dataclass(frozen=True)
@@ -58,48 +89,63 @@ class Table:
         title: says what it is of, and that it is of synthetic faces where it is.
         head: names of the columns.
         rows: as many entries each.
+        notes: what a reader must know, below the table.
     """
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[Entry]]
+    notes: Sequence[str] = ()
 
     def text(self, style: str) -> str:
         """The table in one of tabulate's styles: ``github``, ``latex_booktabs``, ``rounded_outline``."""
         shown = [[MISSING if entry is None else str(entry) for entry in row] for row in self.rows]
         align = ["left", *["right"] * (len(self.head) - 1)]
-        return tabulate(shown, self.head, style, disable_numparse=True, colalign=align if shown else None)
+        # In a terminal, a head of several lines lets more columns stand beside each other.
+        widest = 14 if style == "rounded_outline" else None
+        colalign = align if shown else None
+        return tabulate(shown, self.head, style, disable_numparse=True, colalign=colalign, maxheadercolwidths=widest)
 
     def write(self, stem: Path) -> list[Path]:
-        """Write ``STEM.md``, ``.csv`` and ``.tex``; in CSV a mean, its deviation and its n have a column each."""
+        """Write ``STEM.md``, ``.csv`` and ``.tex``; in CSV a mean, its spread and its n have a column each."""
         stem.parent.mkdir(parents=True, exist_ok=True)
         files = [stem.with_suffix(suffix) for suffix in (".md", ".csv", ".tex")]
-        files[0].write_text(f"{self.title}\n\n{self.text('github')}\n")
-        files[2].write_text(f"% {self.title}\n{self.text('latex_booktabs')}\n")
+        notes = "".join(f"\n- {note}" for note in self.notes)
+        files[0].write_text(f"{self.title}\n\n{self.text('github')}\n{notes and notes + chr(10)}")
+        remarks = "\n".join(f"% {line}" for line in (self.title, *self.notes))
+        files[2].write_text(f"{remarks}\n{self.text('latex_booktabs')}\n")
         with files[1].open("w", newline="") as file:
-            csv.writer(file).writerows([self._csv_head(), *(self._csv_row(row) for row in self.rows)])
+            csv.writer(file).writerows(self._csv_lines())
         return files
 
     def show(self, stem: Path) -> Path:
         """Print the table and write it; returns the file in Markdown."""
         files = self.write(stem)
-        print(f"{self.title}\n{self.text('rounded_outline')}")
+        print("\n".join([self.title, self.text("rounded_outline"), *self.notes]))
         log.info("wrote %s", ", ".join(map(str, files)))
         return files[0]
 
-    def _csv_head(self) -> list[str]:
-        return [part for k, name in enumerate(self.head) for part in self._parts(name, k)]
+    def _csv_lines(self) -> list[list[str | float]]:
+        measured = [self._parts(k) for k in range(len(self.head))]
+        head = [
+            f"{name}, {part}" if part else name
+            for name, parts in zip(self.head, measured, strict=True)
+            for part in parts
+        ]
+        lines = [
+            [cell for entry, parts in zip(row, measured, strict=True) for cell in _csv(entry, parts)]
+            for row in self.rows
+        ]
+        return [[*head], *lines]
 
-    def _csv_row(self, row: Sequence[Entry]) -> list[str | float]:
-        cells: list[str | float] = []
-        for k, entry in enumerate(row):
-            stat = entry if isinstance(entry, Stat) else Stat(None, None, 0)
-            plain = "" if entry is None else str(entry)
-            cells += ["" if v is None else v for v in (stat.mean, stat.sd, stat.n)] if self._is_measured(k) else [plain]
-        return cells
+    def _parts(self, column: int) -> Sequence[str]:
+        """The parts of a column's numbers; one without a name for a column of texts."""
+        numbers = (row[column] for row in self.rows)
+        return next((list(entry.parts) for entry in numbers if isinstance(entry, Stat | Interval)), [""])
 
-    def _parts(self, name: str, column: int) -> list[str]:
-        return [name, f"{name}, sd", f"{name}, n"] if self._is_measured(column) else [name]
 
-    def _is_measured(self, column: int) -> bool:
-        return any(isinstance(row[column], Stat) for row in self.rows)
+def _csv(entry: Entry, parts: Sequence[str]) -> list[str | float]:
+    if isinstance(entry, Stat | Interval):
+        values = (entry.parts[part] for part in parts)
+        return ["" if value is None else value for value in values]
+    return [entry or "", *[""] * (len(parts) - 1)]

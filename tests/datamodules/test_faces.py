@@ -4,8 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.faces import Face, FaceSample, FaceSet, FloatArray, JoinedFaces, TrainBatch, UnlabelledFaces, collate
+from datamodules import loading
+from datamodules.faces import (
+    ChosenFaces,
+    Face,
+    FaceSample,
+    FaceSet,
+    FloatArray,
+    JoinedFaces,
+    SomeFaces,
+    TrainBatch,
+    UnlabelledFaces,
+    collate,
+)
 from datamodules.synthetic import draw_face
+from datamodules.synthetic.dataset import SyntheticFaces
 
 GIVEN_BOX = np.array([1, 2, 30, 40], np.float32)
 
@@ -54,6 +67,21 @@ def sample(index: int, labelled: bool = True) -> FaceSample:
         index=index,
         path=f"face{index}",
     )
+
+
+class TestSomeFaces:
+    def test_they_are_spread_evenly(self) -> None:
+        whole = faces(7)
+        some = SomeFaces(whole, 3)
+        assert [face.path for face in some] == ["face0", "face2", "face4"]
+        assert all(np.array_equal(a, b) for a, b in zip(some.shapes(), whole.shapes()[0:5:2], strict=True))
+        assert some.subsets() == [("face",)] * 3
+        assert some.frontal() == [k for k, i in enumerate((0, 2, 4)) if i in whole.frontal()]
+        assert some.fingerprint() != whole.fingerprint()
+        assert some.has_landmarks
+
+    def test_a_set_with_no_more_is_whole(self) -> None:
+        assert len(SomeFaces(faces(2), 5)) == 2
 
 
 class TestUnlabelledFaces:
@@ -134,3 +162,16 @@ class TestBatches:
         # A second move changes nothing more.
         assert torch.equal(moved.to("cpu").images, moved.images)
         assert TrainBatch(batch, batch).to("cpu").source.images.dtype == torch.float32
+
+
+def test_chosen_faces_keep_what_belongs_to_them() -> None:
+    """In the order that was asked for, also of a subset of a test set."""
+    faces = SyntheticFaces("photo", 4, seed=0, size=48, subsets=[("a", "b"), ("a",), ("c",), ("b",)])
+    chosen = ChosenFaces(faces, [3, 1])
+    assert [face.path for face in chosen] == [faces[3].path, faces[1].path]
+    np.testing.assert_array_equal(chosen.shapes(), [faces.shapes()[3], faces.shapes()[1]])
+    assert chosen.subsets() == [("b",), ("a",)]
+    assert chosen.fingerprint() != ChosenFaces(faces, [1, 3]).fingerprint()
+    test = loading.TestSet(faces, faces.subsets()).only(["b"])
+    assert [face.path for face in test.faces] == [faces[0].path, faces[3].path]
+    assert test.subsets == [("b",)] * 2

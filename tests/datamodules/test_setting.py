@@ -88,6 +88,15 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_limit_is_that_of_each_set(folders: Path) -> None:
+    whole, some = of_folders(folders), of_folders(folders, limit=3)
+    assert (len(some.source_faces), len(some.target_faces or ()), len(some.test_sets[0].faces)) == (3, 3, 3)
+    assert [test.subsets for test in some.test_sets] == [whole.test_sets[0].subsets[:3]]
+    assert some.source_faces.fingerprint() != whole.source_faces.fingerprint()
+    with pytest.raises(ValueError, match="limit is 0; give at least 1 face"):
+        of_folders(folders, limit=0)
+
+
 @pytest.mark.usefixtures("each_file_once")
 @pytest.mark.parametrize("setting", [name for name in names("setting") if name != "own"])
 def test_counts_of_table_1(setting: str, compose: Compose, published_root: Path) -> None:

@@ -13,7 +13,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from callbacks.drawing import SYNTHETIC
-from experiments.commands.curves import curves, read_run
+from experiments.analysis.epochs import read_run
+from experiments.commands.curves import curves
 from experiments.errors import UsageError
 
 ALTERNATING = ["warper", "proximal", "proximal", "proximal"] * 2

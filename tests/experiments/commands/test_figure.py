@@ -12,7 +12,8 @@ from datamodules.faces import DataError
 from datamodules.files import read_face
 from datamodules.formats import write_npy
 from datamodules.transforms import FaceTransform
-from experiments.commands.figure import GRADIENTS, figure
+from experiments.analysis.warped_pairs import GRADIENTS
+from experiments.commands.figure import figure
 from experiments.errors import CheckpointError, UsageError
 from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers import SLPT

@@ -1,25 +1,20 @@
 """Grids: cells that differ by their row alone, under one budget and from one start; and what is done about failures."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 import yaml
 
 from experiments.catalogue import names
-from experiments.command_line import main
 from experiments.commands.grid import grid
 from experiments.commands.train import train
 from experiments.errors import UsageError
 from experiments.grids.cells import Runner, seconds_per_step
 from experiments.grids.grid import Cell, Grid, read_grid
 from experiments.scoring import LOOSE_CROPPED_AGAIN
-from lightning_modules.methods import FaceWarping
 from tests.experiments.helpers import PHASES, TINY, merged, metrics, refused
-from tests.experiments.killing import run_and_kill
 
 CHOICES = {"setting": "da_cariface", "landmarker": "slpt", "profile": "quick"}
 ROWS: dict[str, dict[str, Any]] = {
@@ -43,11 +38,11 @@ def cell_metrics(out: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A grid whose first cell ran in this process, and the second in one of its own."""
+    """A grid of which one row was run first, and then the rest (in processes of their own: test_killed.py)."""
     top = tmp_path_factory.mktemp("grid")
     file = write(top / "some.yaml")
     grid(str(file), out=str(top / "out"), rows=("on, alone",), isolated=False)
-    grid(str(file), out=str(top / "out"))
+    grid(str(file), out=str(top / "out"), isolated=False)
     return top
 
 
@@ -71,7 +66,7 @@ def test_all_cells_have_one_start(done: Path) -> None:
 
 
 def test_its_table(done: Path) -> None:
-    title, _, head, _, start, alone, warping = (done / "out/table.md").read_text().splitlines()
+    title, _, head, _, start, alone, warping, *_ = (done / "out/table.md").read_text().splitlines()
     assert "SYNTHETIC" in title
     assert "photo, NME %" in head
     found = cell_metrics(done / "out")["warping-seed3"]
@@ -85,7 +80,7 @@ def test_its_table(done: Path) -> None:
 
 def test_rows_are_compared_face_by_face(done: Path) -> None:
     grid(str(done / "some.yaml"), out=str(done / "out"), table_only=True, against="on, alone")
-    title, _, head, _, *lines = (done / "out/differences.md").read_text().splitlines()
+    title, _, head, _, *lines = (done / "out/differences.md").read_text().partition("\n\n- ")[0].splitlines()
     assert "difference from on, alone" in title
     names, *columns = ([cell.strip() for cell in line.strip("|").split("|")] for line in (head, *lines))
     assert [line[0] for line in columns] == ["source only (the start)", "on, alone", "warping"]
@@ -98,6 +93,10 @@ def test_rows_are_compared_face_by_face(done: Path) -> None:
     assert float(difference) == pytest.approx(warping - alone, abs=0.0051)
     low, high = map(float, interval.strip("()").split(" to "))
     assert low <= float(difference) <= high
+    intervals, tests = ((done / f"out/{name}.md").read_text().splitlines() for name in ("intervals", "tests"))
+    assert intervals[5].split("|")[place + 1].strip().startswith(f"{alone:.2f} (")
+    assert 0 < float(tests[6].split("|")[place + 1]) <= 1
+    assert tests[5].split("|")[place + 1].strip() == "–"
     loose = f"caricature, {LOOSE_CROPPED_AGAIN}"
     assert float(columns[1][names.index(loose)]) > 0
     # Measured once.
@@ -127,33 +126,6 @@ def test_what_is_done_is_not_done_again_unless_it_is_made_of_something_else(done
     assert "| on, alone | –" in " ".join((done / "out/table.md").read_text().split())
 
 
-def test_a_killed_cell_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    """In mid-epoch, in this very process: what is left of it is what a killed grid leaves."""
-    file = write(tmp_path / "some.yaml", rows={"warping": ROWS["warping"]})
-    whole, out = (["grid", str(file), "--isolated=false", f"--out={tmp_path / name}"] for name in ("whole", "out"))
-    main(whole)
-    run_and_kill(out, FaceWarping, epoch=1, batch=1)
-    assert not cell_metrics(tmp_path / "out")
-    main(out)
-    assert cell_metrics(tmp_path / "out") == cell_metrics(tmp_path / "whole")
-    assert not list((tmp_path / "out").glob("*earlier*"))
-
-
-def test_two_processes_share_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cell that another process is at is left to it."""
-    file = write(tmp_path / "some.yaml", rows={"warping": ROWS["warping"]})
-    runner = Runner(read_grid(str(file)), {}, tmp_path / "out", train, isolated=False)
-    ran = []
-
-    def run(*args: Any) -> str:
-        ran.append(runner.run(Cell("warping", None, 3)))
-        return ""
-
-    monkeypatch.setattr(Runner, "_run", run)
-    assert runner.run(Cell("warping", None, 3)) == ""
-    assert ran == [""], "the second came while the first held the cell, and did nothing"
-
-
 def test_parts_are_the_whole_and_values_of_the_option_are_cells() -> None:
     some = Grid("some", {}, {"a": {}, "fixed": {}}, [0, 1], "model.rate", [0.1, 0.2], fixed_rows=["fixed"])
     cells = some.all_cells()
@@ -173,34 +145,35 @@ def test_cells_have_what_the_start_has_not(tmp_path: Path) -> None:
     assert [{"data": {"batch_size": 2}} in config for config in layers] == [False, True]
 
 
-def test_failures_are_named_and_the_others_go_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One is refused by the command line, one has no start to begin from, one dies on the way."""
+def test_a_profile_has_its_own_budget_and_seeds(tmp_path: Path) -> None:
+    profiles = {
+        "quick": {"budget": {"minutes": 1}, "config": {"pretraining": {"max_epochs": 2}}},
+        "smoke": {"seeds": [7]},
+    }
+    config = {"pretraining": {"learning_rate": 0.1}}
+    file = str(write(tmp_path / "some.yaml", budget=None, config=config, profiles=profiles))
+    quick, smoke, paper = (read_grid(file, profile) for profile in ("", "smoke", "paper"))
+    assert [grid.choices["profile"] for grid in (quick, smoke, paper)] == ["quick", "smoke", "paper"]
+    assert [grid.budget for grid in (quick, smoke, paper)] == [{"minutes": 1}, {}, {}]
+    assert [list(grid.seeds) for grid in (quick, smoke, paper)] == [[3], [7], [3]]
+    assert quick.config == {"pretraining": {"learning_rate": 0.1, "max_epochs": 2}}
+    assert smoke.config == paper.config == config
 
-    def in_this_process(command: list[str], stdout: IO[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        assert command[:4] == [sys.executable, "-m", "experiments", "train"]
-        if any("dies-seed3" in word for word in command):
-            stdout.write("first\nout of memory\n")
-            return subprocess.CompletedProcess(command, 9)
-        main(command[3:])
-        return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr("experiments.grids.cells.subprocess.run", in_this_process)
+def test_failures_are_named_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One is refused by the command line, one has no start to begin from."""
     rows: dict[str, dict[str, Any]] = {
         "wrong": {"method": "supervised", "config": {"model": {"init_args": {"warmups": 1}}}},
         "homeless": {"method": "face_warping", "config": {"pretraining": {"checkpoint": "nowhere.ckpt"}}},
-        "dies": {"method": "supervised"},
         "right": {"method": "supervised"},
     }
     file = write(tmp_path / "some.yaml", rows=rows)
-    message = refused(capsys, "grid", str(file), "--out", str(tmp_path / "out"))
-    assert "3 cells failed" in message
+    message = refused(capsys, "grid", str(file), "--isolated=false", "--out", str(tmp_path / "out"))
+    assert "2 cells failed" in message
     assert "wrong-seed3 could not be run: UsageError: --model.init_args.warmups is no option of Supervised" in message
     assert "homeless-seed3 could not be run: CheckpointError: " in message
-    assert "dies-seed3 ended with status 9: ['out of memory']" in message
     table = " ".join((tmp_path / "out/table.md").read_text().split())
-    assert "| dies | –" in table
+    assert "| wrong | –" in table
     assert "| right | –" not in table
 
 
@@ -212,6 +185,9 @@ def test_failures_are_named_and_the_others_go_on(
         ({"speeds": []}, "expected the keys ['choices', 'rows', 'seeds']"),
         ({"rows": None}, "expected the keys ['choices', 'rows', 'seeds']"),
         ({"option": "model.rate"}, "expected option and values together"),
+        ({"profiles": {"quik": {}}}, "profiles has 'quik'"),
+        ({"profiles": {"quick": {"rows": {}}}}, "profiles has 'quick' with ['rows']; expected a profile"),
+        ({"profiles": {"smoke": {"budget": {"steps": 3}}}}, "expected {minutes}, or {epochs, steps_per_epoch}"),
         ({"fixed_rows": ["nowhere"]}, "['nowhere'], which are no rows of it"),
         (
             {"budget": {"minutes": 1}, "rows": {"warping": ROWS["warping"]}},
@@ -223,7 +199,7 @@ def test_files_that_are_not_as_expected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
 ) -> None:
     file = write(tmp_path / "some.yaml", **changes)
-    assert message in refused(capsys, "grid", str(file), "--out", str(tmp_path / "out"))
+    assert message in refused(capsys, "grid", str(file), "--isolated=false", "--out", str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
@@ -233,6 +209,11 @@ def test_files_that_are_not_as_expected(
         ("methods --rows stylise", "'stylise' is no row of methods. Did you mean 'stylize'"),
         ("methods --part 3/2", "--part is '3/2'; expected k/n"),
         ("nowhere.yaml", "nowhere.yaml: no such grid"),
+        ("methods --jobs 0", "--jobs is 0; expected 1 or more"),
+        (
+            "methods --cells face_warping-seed5",
+            "'face_warping-seed5' is no cell of methods. Did you mean 'face_warping-",
+        ),
     ],
 )
 def test_bad_commands(capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
@@ -242,14 +223,17 @@ def test_bad_commands(capsys: pytest.CaptureFixture[str], words: str, message: s
 @pytest.mark.parametrize("name", names("grid"))
 def test_every_row_of_a_shipped_grid_can_be_made(name: str) -> None:
     shipped = read_grid(name)
-    own = shipped.choices["setting"] == "own"
+    cells = shipped.all_cells(seeds=shipped.seeds[:1])[:: max(1, len(shipped.values))]
+    own = shipped.choices.get("setting") == "own"
     folders = {"source": "photos", "target": "drawings"} if own else {"data": "faces"}
     runner = Runner(shipped, folders, Path("nowhere"), train)
-    # Landmarkers take seconds to build, and each row of theirs is a shipped one.
-    rows = [row for row, choices in shipped.rows.items() if "config" in choices] or ["sbr"]
-    for cell in shipped.all_cells(rows, shipped.seeds[:1])[:: max(1, len(shipped.values))]:
-        cli = runner.in_cell(cell)
-        assert cli.options.run.profile == shipped.choices["profile"]
+    for cell in cells:
+        assert runner.grid.choices_of(cell, folders, []).arguments(), "its choices are known"
+    # Landmarkers take seconds to build, and each row of theirs is a shipped one: rows with configurations of their own.
+    kinds = {json.dumps(shipped.rows[cell.row].get("config", {})): cell for cell in reversed(cells)}
+    rows = [cell for config, cell in kinds.items() if config != "{}"]
+    for cell in rows or cells[-1:]:
+        assert runner.in_cell(cell).options.run.profile == shipped.choices["profile"]
 
 
 def test_every_landmarker_and_every_method_is_in_a_grid() -> None:

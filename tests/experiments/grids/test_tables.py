@@ -9,12 +9,13 @@ import pytest
 from experiments.bench.cost import LandmarkerCost
 from experiments.errors import UsageError
 from experiments.grids.grid import Cell, Grid
-from experiments.grids.results import Result, grid_table, read_results
-from experiments.grids.tables import MISSING, Stat, Table
+from experiments.grids.overview import grid_table
+from experiments.grids.results import Result, read_results
+from experiments.grids.tables import MISSING, Interval, Stat, Table
 
 
 def result(row: str, value: float | None, seed: int, photos: float, drawings: float, **more: Any) -> Result:
-    test = {"photos": {"nme": photos}, "drawings": {"nme": drawings}}
+    test = {"photos": {"nme": photos, "n": 7}, "drawings": {"nme": drawings, "n": 3}}
     cost = {"steps": 10, "epochs": 2, "cpu_seconds": 30.0, "peak_memory_mib": 1000.4}
     start = {"test": {"photos": {"nme": 5.0 + seed}, "drawings": {"nme": 12.0}}}
     return Result(Cell(row, value, seed), {"test": test, "data": "files", "source_only": start}, cost, **more)
@@ -38,11 +39,11 @@ def test_the_best_value_on_the_first_subset() -> None:
     start, best, *missing = table.rows
     assert [str(entry) for entry in start[2:4]] == ["5.50 ± 0.71", "12.00"]
     assert [str(entry) for entry in best] == [
-        *("a", "0.2", "2.25 ± 0.35", "10.50 ± 0.71", "10", "15", "1000", "3.00", "2.00", "60", "10", "2 of 2"),
+        *("a", "0.2", "2.25 ± 0.35", "10.50 ± 0.71", "10", "15", "1000", "3.00", "2.00", "60", "10", "2 of 2", "7, 3"),
     ]
     assert [row[0] for row in missing] == ["missing", "missing"]
     assert {row[2] for row in missing} == {None}
-    assert missing[0][-1] == "0 of 2"
+    assert missing[0][-2:] == ["0 of 2", None]
 
 
 def test_phases_and_logged_values() -> None:
@@ -67,6 +68,42 @@ def test_every_format(tmp_path: Path) -> None:
         first, second = csv.DictReader(file)
     assert (float(first["NME %"]), float(first["NME %, sd"]), first["NME %, n"]) == (1.5, pytest.approx(2**-0.5), "2")
     assert second["NME %"] == second["note"] == ""
+
+
+def test_what_is_said_below_a_table_and_intervals(tmp_path: Path) -> None:
+    rows = [["a", Interval(-0.2, -0.3, 0.1, signed=True)], ["b", None]]
+    markdown, comma, latex = Table("t", ["", "difference"], rows, ["some faces are missing"]).write(tmp_path / "table")
+    assert "-0.20 (-0.30 to +0.10)" in markdown.read_text()
+    assert markdown.read_text().endswith("\n\n- some faces are missing\n")
+    assert latex.read_text().startswith("% t\n% some faces are missing\n")
+    assert comma.read_text().splitlines() == [
+        ',difference,"difference, low","difference, high"',
+        "a,-0.2,-0.3,0.1",
+        "b,,,",
+    ]
+
+
+def test_the_start_has_a_line_only_where_it_is_one() -> None:
+    grid = Grid("some", {}, {"a": {}, "b": {}}, [0])
+    one, other = result("a", None, 0, 3, 9), result("b", None, 0, 4, 9)
+    assert [row[0] for row in grid_table(grid, [one, other]).rows] == ["source only (the start)", "a", "b"]
+    shown = {"photos": {"nme": 5.0}, "drawings": {"nme": 12.0}}
+    untrained = Result(other.cell, {**other.metrics, "test": shown})
+    assert [row[0] for row in grid_table(grid, [one, untrained]).rows] == ["a", "b"], "a row shows it already"
+    start = {"test": {"photos": {"nme": 6.0}, "drawings": {"nme": 12.0}}}
+    elsewhere = Result(other.cell, {**other.metrics, "source_only": start}, other.cost)
+    assert [row[0] for row in grid_table(grid, [one, elsewhere]).rows] == ["a", "b"]
+
+
+def test_profiles_are_marked_where_they_differ() -> None:
+    grid = Grid("some", {}, {"a": {}, "b": {}}, [0])
+    results = [result(name, None, 0, 3, 9) for name in "ab"]
+    of = [Result(r.cell, {**r.metrics, "profile": p}, r.cost) for r, p in zip(results, ("quick", "paper"), strict=True)]
+    table = grid_table(grid, of)
+    assert (table.title, table.head[-1]) == ("some", "remark")
+    assert [row[-1] for row in table.rows] == ["", "profile quick", "profile paper"]
+    same = grid_table(grid, of[:1])
+    assert (same.title, same.head[-1]) == ("some, profile quick", "faces")
 
 
 def test_drawn_faces_and_files_are_not_mixed(tmp_path: Path) -> None:

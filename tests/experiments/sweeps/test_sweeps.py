@@ -9,9 +9,12 @@ import pytest
 import wandb.wandb_agent
 import yaml
 
-from experiments.catalogue import CONFIGS
+from experiments.catalogue import CONFIGS, names
+from experiments.grids.executors import agents
+from experiments.sweeps.sweep import read_sweep
 from tests.experiments.conftest import FinishedRun
-from tests.experiments.helpers import TINY, checkpoint, rows, run, write_config
+from tests.experiments.grids.test_grid import ROWS, write
+from tests.experiments.helpers import TINY, checkpoint, metrics, rows, run, write_config
 
 pytestmark = [
     # wandb leaves it to the garbage collector to close the file with a trial's parameters.
@@ -54,12 +57,13 @@ def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
         # One list for all trials, as in the agent, which changes it in place.
         agent._sweep_command = agent._sweep_command or sweep["command"]
         sampled = {name: {"value": pick(parameter)} for name, parameter in sweep["parameters"].items()}
+        is_grid = "grid" in sweep["command"]
         agent._command_run({"run_id": run_id, "program": sweep["program"], "args": sampled})
         environment, interpreter, flag, program, *arguments = started[-1]
         assert [environment, interpreter, flag, program] == ["/usr/bin/env", "python", "-m", sweep["program"]]
         assert os.environ["WANDB_RUN_ID"] == run_id
         small = write_config(tmp_path / "small.yaml", TINY, ONE_STEP)
-        run(*arguments, small, f"--paths.runs={tmp_path}/runs")
+        run(*arguments, *([] if is_grid else [small, f"--paths.runs={tmp_path}/runs"]))
         wandb.finish()
         wandb.teardown()
 
@@ -67,7 +71,25 @@ def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
 
 def test_there_is_a_sweep_for_each_phase() -> None:
-    assert {file.stem for file in SWEEPS} == {"warper", "proximal", "joint"}
+    assert {file.stem for file in SWEEPS} == {"warper", "proximal", "joint", "stylize"} == set(names("sweep"))
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+def test_nothing_is_chosen_on_paintings(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("WANDB_RUN_ID", "trial")
+    command = read_sweep(file.stem)
+    fit, *words = command.words
+    assert fit == "fit"
+    layers = [
+        yaml.safe_load((ROOT / word.removeprefix("--config=")).read_text())
+        for word in words
+        if "=configs" in word or "=exp" in word
+    ]
+    assert [layer["run"]["setting"] for layer in layers if "setting" in layer.get("run", {})] == ["gzsl_artiface"]
+    tests = [test["class_path"] for layer in layers for test in layer.get("data", {}).get("tests", [])]
+    assert [name.rsplit(".", 1)[1] for name in tests[-2:]] == ["W300DataModule", "CariFaceDataModule"]
+    assert "tests" in layers[-1]["data"], "nothing is laid over them"
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
@@ -88,6 +110,49 @@ def value_of(config: Any, name: str) -> Any:
     for key in name.split("."):
         config = config[key]
     return config["class_path"] if isinstance(config, dict) and "class_path" in config else config
+
+
+def test_agents_pick_the_cells_of_a_grid(
+    tmp_path: Path, trial: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = {"epochs": 1, "steps_per_epoch": 1}
+    file = write(tmp_path / "some.yaml", rows={"on, alone": ROWS["on, alone"]}, seeds=[3, 4], budget=budget)
+    run("grid", str(file), f"--out={tmp_path}/out", f"--as_sweep={tmp_path}/sweep.yaml")
+    sweep = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    assert (sweep["method"], sweep["parameters"]) == (
+        "grid",
+        {"cells": {"values": ["on_alone-seed3", "on_alone-seed4"]}},
+    )
+    monkeypatch.setenv("WANDB_SWEEP_ID", "set by the agent")
+    told: dict[str, Any] = {}
+    monkeypatch.setattr("experiments.grids.work.tell_agent", told.__setitem__)
+    trial(tmp_path / "sweep.yaml", highest, "trial1")
+    assert [path.parent.name for path in tmp_path.glob("out/*/metrics.json")] == ["on_alone-seed4"]
+    assert told == {"on_alone-seed4": metrics(tmp_path / "out/on_alone-seed4")}
+    assert not (tmp_path / "out/table.md").exists()
+    # An agent of the same cell finds it done.
+    before = (tmp_path / "out/on_alone-seed4/metrics.json").stat().st_mtime_ns
+    trial(tmp_path / "sweep.yaml", highest, "trial2")
+    assert (tmp_path / "out/on_alone-seed4/metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_cell_tells_its_scores_to_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[Any] = []
+
+    class Run:
+        def __init__(self, **options: Any) -> None:
+            self.summary: dict[str, Any] = {}
+            runs.append((options, self.summary))
+
+        def __enter__(self) -> "Run":
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+    monkeypatch.setattr("wandb.init", Run)
+    agents.tell_agent("cell", {"test": {"photo": {"nme": 3.0, "n": 5}}, "average_nme": 4.0})
+    scores = {"test/photo/nme": 3.0, "test/photo/n": 5, "average_nme": 4.0}
+    assert runs == [({"project": "warpmark", "name": "cell"}, scores)]
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)

@@ -1,0 +1,1 @@
+"""What runs and landmarkers left, as numbers and as pictures."""
