@@ -44,7 +44,7 @@ PAPER := table2 table3 table4 table5 table6 figure3 figure5 figure6 figure7 figu
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train evaluate analyse predict figure curves grid $(PAPER) sweep import-weights export pack card peers demo \
-	test lint bench
+	test lint bench bench-training
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
@@ -162,3 +162,7 @@ bench: $(VENV)/.predict ## speed and memory of the warp, of the landmarkers and 
 	@$(RUN) bench-warp
 	@$(RUN) bench-landmarkers $(ARGS)
 	@$(RUN) bench-predict
+	@$(RUN) bench-training --faces 16 --pixels 320 --steps 2 --rounds 2 --scaling 4 16
+
+bench-training: setup ## our training beside the published program's loop: [PROFILE=paper] [DATA=root] [OUT=folder]
+	@$(RUN) bench-training --profile "$$PROFILE" $(call option,DATA,data) $(call option,OUT,out) $(ARGS)

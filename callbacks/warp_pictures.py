@@ -38,6 +38,7 @@ class WarpPictures(Callback):
 
     Args:
         every_n_epochs: write after every n-th epoch, and after the last; a first one (``start.png``) shows the start.
+            As often as the trainer validates if None.
         pairs: rows of the picture.
         folder: under the run's folder.
         field: how a fifth column shows the warping field: ``grid`` (where it takes a square grid, over the photo; folds
@@ -48,7 +49,7 @@ class WarpPictures(Callback):
     """
 
     def __init__(
-        self, every_n_epochs: int = 1, pairs: int = 6, folder: str = "pictures", field: FieldPicture = "grid"
+        self, every_n_epochs: int | None = None, pairs: int = 6, folder: str = "pictures", field: FieldPicture = "grid"
     ) -> None:
         if field not in get_args(FieldPicture):
             raise ValueError(f"field is {field!r}; expected one of {', '.join(get_args(FieldPicture))}.")
@@ -63,7 +64,8 @@ class WarpPictures(Callback):
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        if epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs:
+        every = self.every_n_epochs or trainer.check_val_every_n_epoch or 1
+        if epoch % every == 0 or epoch == trainer.max_epochs:
             self._write(trainer, pl_module, f"epoch{epoch:03d}")
 
     @rank_zero_only

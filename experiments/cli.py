@@ -4,7 +4,7 @@ import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import torch
 import yaml
@@ -59,6 +59,18 @@ class Run:
 
 
 @dataclass
+class Machine:
+    """How the machine computes.
+
+    Args:
+        float32_matmul_precision: of matrix products in float32, see ``torch.set_float32_matmul_precision``: on a GPU,
+            ``high`` multiplies in TF32. Coordinates are always computed in ``highest``.
+    """
+
+    float32_matmul_precision: Literal["highest", "high", "medium"] = "highest"
+
+
+@dataclass
 class Paths:
     """Where things are.
 
@@ -92,7 +104,7 @@ class SaveRunConfig(SaveConfigCallback):
 class WarpmarkCLI(LightningCLI):
     """The Lightning CLI with a setting as data, a method as model, and a pretrained start where the method needs one.
 
-    Besides ``trainer``, ``model`` and ``data`` it knows ``run`` (names), ``paths``, ``pretraining`` and
+    Besides ``trainer``, ``model`` and ``data`` it knows ``run`` (names), ``paths``, ``machine``, ``pretraining`` and
     ``translation``. Configuration files are merged in order, and ``${…}`` is resolved across files and overrides.
     """
 
@@ -116,6 +128,7 @@ class WarpmarkCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(Run, "run")
         parser.add_class_arguments(Paths, "paths")
+        parser.add_class_arguments(Machine, "machine")
         parser.add_class_arguments(Pretraining, "pretraining")
         parser.add_class_arguments(Translation, "translation")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
@@ -157,7 +170,9 @@ class WarpmarkCLI(LightningCLI):
 
     @override
     def before_instantiate_classes(self) -> None:
-        trainer = self.config.get(str(self.subcommand), self.config).trainer
+        options = self.config.get(str(self.subcommand), self.config)
+        torch.set_float32_matmul_precision(options.machine.float32_matmul_precision)
+        trainer = options.trainer
         if trainer.accelerator == "auto" and torch.backends.mps.is_available():
             # Splines are solved and errors measured in float64, which Apple's GPUs do not have.
             trainer.accelerator = "cpu"

@@ -17,9 +17,20 @@ from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser, auto_cli
 
 from experiments.catalogue import command_modules
 from experiments.errors import UsageError, nearest, option_error
+from experiments.machine import prepare_process
 
 LIGHTNING: Final = ("fit", "test", "validate")
-_GROUPS: Final = ("model", "trainer", "run", "paths", "pretraining", "translation", "optimizer", "lr_scheduler")
+_GROUPS: Final = (
+    "model",
+    "trainer",
+    "run",
+    "paths",
+    "machine",
+    "pretraining",
+    "translation",
+    "optimizer",
+    "lr_scheduler",
+)
 """The Lightning CLI's options that take a file or a class; ``data`` is one of our own commands' options."""
 
 
@@ -29,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: the command and its options; those of the process if None.
     """
+    prepare_process()
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] in ([], ["-h"], ["--help"]):
         print(_overview())

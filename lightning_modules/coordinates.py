@@ -37,8 +37,17 @@ def to_image_pixels(landmarks: Tensor, matrices: Tensor, size: int) -> Tensor:
     """
     matrices = matrices.double()
     pixels = landmarks.double() * size - matrices[:, None, :, 2]
-    image_pixels: Tensor = torch.linalg.solve(matrices[:, :, :2], pixels.mT).mT
-    return image_pixels
+    return solve_2x2(matrices[:, None, :, :2], pixels)
+
+
+def solve_2x2(matrices: Tensor, values: Tensor) -> Tensor:
+    """x with A x = b by Cramer's rule, for A of shape ``(..., 2, 2)`` and b of shape ``(..., 2)``.
+
+    Unlike ``torch.linalg.solve`` it does not check A, for which the host would wait; a singular one gives infinity.
+    """
+    (a, b), (c, d) = (row.unbind(dim=-1) for row in matrices.unbind(dim=-2))
+    x, y = values.unbind(dim=-1)
+    return torch.stack([d * x - b * y, a * y - c * x], dim=-1) / (a * d - b * c)[..., None]
 
 
 def to_crop(landmarks: Tensor, matrices: Tensor, size: int) -> Tensor:
@@ -127,7 +136,8 @@ def cell_positions(count: int, offset: float, like: Tensor) -> Tensor:
 
 def cells_to_crop(cells: Tensor, size: tuple[int, int], offset: float = 0.0) -> Tensor:
     """Crop coordinates of landmarks on ``cells``, ``(..., 2)``, of a heatmap of ``size`` (height, width)."""
-    return (cells + offset) / cells.new_tensor([size[1], size[0]])
+    x, y = (cells + offset).unbind(dim=-1)
+    return torch.stack([x / size[1], y / size[0]], dim=-1)
 
 
 def map_positions(like: Tensor, offset: float = 0.0) -> Tensor:

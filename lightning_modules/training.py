@@ -1,13 +1,15 @@
 """Base of everything that is trained: progress through the run, schedules, manual optimizer steps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, cast
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from lightning.pytorch.utilities import GradClipAlgorithmType
+from torch import Tensor, nn
 from typing_extensions import override
 
 from datamodules.loading import steps_done, steps_of_epoch
@@ -88,6 +90,35 @@ class TrainingModule(LightningModule):
             elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
             share = elapsed / max(elapsed + (remaining or 0.0), 1e-9)
             self._share_of_time = self.trainer.strategy.broadcast(share)
+
+    def adam(self, parameters: Iterable[nn.Parameter], decoupled: bool = False, **options: Any) -> torch.optim.Adam:
+        """Adam as one pass over all parameters, where the device has a kernel for that.
+
+        Args:
+            parameters: what it moves.
+            decoupled: weight decay is (AdamW).
+            options: of ``torch.optim.Adam``.
+        """
+        moved = list(parameters)
+        # The fused kernel would divide by float16's gradient scale only after the gradient was clipped.
+        scaled = self._trainer is not None and self.trainer.precision in ("16-mixed", "16-true")
+        fused = not scaled and all(parameter.device.type in ("cpu", "cuda") for parameter in moved)
+        kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+        return kind(moved, fused=fused, **options)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does, which under mixed precision refuses fused optimizers; no float16 comes to them."""
+        plain = gradient_clip_algorithm in (None, GradClipAlgorithmType.NORM)
+        if optimizer.defaults.get("fused") and gradient_clip_val and plain:
+            held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(held, gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def learning_rate_of(self, place: int) -> float:
         """The learning rate of the optimizer in that place at the current step."""

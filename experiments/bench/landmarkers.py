@@ -16,7 +16,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from experiments.bench.warp import seconds
+from experiments.bench.measuring import seconds
 from experiments.checkpoints import build_landmarker, shipped_spec
 from lightning_modules.landmarkers.base import Landmarker
 

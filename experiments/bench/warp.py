@@ -1,37 +1,33 @@
-"""Time and memory of the warp, exact and on a coarse grid, as ratios to kornia's within one run.
+"""Time and memory of the warp: ours, exact and on a coarse grid, kornia's, and the published program's.
 
-A pass goes forward from landmarks and photos to warped photos and a loss, and back to the predicted landmarks. Faces
-are drawn (crops of 256 × 256 pixels, 68 landmarks by default). Candidates take turns and each one's best pass counts,
-so that others on the same machine disturb them alike; CPU time hardly shows such others at all.
+A pass goes forward from landmarks and photos to warped photos; or on to a loss, and back to the predicted landmarks.
+Faces are drawn (crops of 256 × 256 pixels, 68 landmarks by default). Candidates take turns, so that others on the same
+machine disturb them alike; CPU time hardly shows such others at all. What any warp must do is to read and write the
+images once.
 """
 
-import json
-import os
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
-
-# Before torch is imported: the profiler says when it starts and stops, among our tables.
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import torch
 import torch.nn.functional as F
 from kornia.geometry.transform import get_tps_transform, warp_image_tps
-from rich.table import Table
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from datamodules.datasets import SyntheticDataModule
 from datamodules.faces import collate
 from datamodules.transforms import FaceTransform
+from experiments.bench.measuring import READ, Clock, peak_bytes, wait
+from experiments.bench.published.warp import published_warp
 from lightning_modules.warping import GradientMSE, ImageLoss, PixelMSE, PolyharmonicSpline, crop_to_sampling
 from lightning_modules.warping.fields.base import NODES
 
+PUBLISHED: Final = "published (no gradient)"
+KORNIA: Final = "kornia"
 FAST: Final = f"ours, fast ({NODES}×{NODES}, the default)"
+COPY: Final = "images read and written once"
 
 
 @dataclass(frozen=True)
@@ -98,73 +94,84 @@ def landmark_gradient(warp: Warp, faces: Faces, loss: ImageLoss) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Seconds:
-    """How long one call takes, by the clock on the wall and in time of all CPU cores."""
+class WarpCost:
+    """What one way to warp takes.
 
-    wall: float
-    cpu: float
+    Attributes:
+        forward: seconds of each round, from landmarks and photos to warped photos, without gradient.
+        both: seconds of a forward and a backward pass to the predicted landmarks; None where no gradient gets there.
+        bytes: most memory held by the longer of both.
+    """
 
-
-def seconds(work: Callable[[], object], device: torch.device) -> Seconds:
-    """Time one call."""
-    _wait(device)
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    _wait(device)
-    return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+    forward: list[float]
+    both: list[float] | None
+    bytes: int
 
 
-def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
-    """The most memory one call holds at a time beyond what was held before: what torch's allocator hands out."""
-    if device.type == "cuda":
-        _wait(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        work()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        recorded.export_chrome_trace(str(path))
-        events = [event for event in json.loads(path.read_text())["traceEvents"] if event["name"] == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda event: event["ts"]):
-        held += event["args"]["Bytes"]
-        peak = max(peak, held)
-    return peak
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def measure(faces: Faces, repeats: int) -> Table:
-    """Every candidate on the same faces."""
-    device, loss = faces.photos.device, PixelMSE()
-    warps = {
-        "kornia": kornias,
+def candidates(faces: Faces) -> dict[str, Warp]:
+    """Ways to warp by name, the published program's first."""
+    return {
+        PUBLISHED: publisheds(detached=True),
+        "published, gradient let through": publisheds(detached=False),
+        KORNIA: kornias,
         "ours, exact": ours(None),
         FAST: ours(NODES),
         "sampling alone (floor)": sampling_alone(faces),
     }
-    passes = {name: partial(landmark_gradient, warp, faces, loss) for name, warp in warps.items()}
-    rounds = [{name: seconds(work, device) for name, work in passes.items()} for _ in range(repeats + 1)][1:]
-    wall = {name: min(one[name].wall for one in rounds) for name in passes}
-    cpu = {name: min(one[name].cpu for one in rounds) for name in passes}
-    memory = {name: peak_bytes(work, device) for name, work in passes.items()}
-    table = Table("", title=f"batch {len(faces.photos)}, forward and backward; in brackets: times kornia's")
-    for column in ("ms (speed)", "CPU ms (speed)", "peak MiB (memory)"):
-        table.add_column(column, justify="right")
-    for name in passes:
-        times = (f"{clock[name] * 1e3:.1f} ({clock['kornia'] / clock[name]:.1f})" for clock in (wall, cpu))
-        table.add_row(name, *times, f"{memory[name] / 2**20:.1f} ({memory[name] / memory['kornia']:.3f})")
-    if device.type == "cuda":
-        target = torch.empty_like(faces.photos)
-        copy = min(seconds(lambda: target.copy_(faces.photos), device).wall for _ in range(10 * repeats))
-        table.caption = f"fast takes {wall[FAST] / copy:.0f} times as long as reading and writing the images once"
-    return table
+
+
+def measure(faces: Faces, rounds: int, clock: Clock) -> dict[str, WarpCost]:
+    """Every candidate on the same faces, in turns; and :data:`COPY`.
+
+    Args:
+        faces: pairs.
+        rounds: that are timed, after one that warms up.
+        clock: that times them.
+    """
+    device, loss, warps = faces.photos.device, PixelMSE(), candidates(faces)
+    target = torch.empty_like(faces.photos)
+    forward: dict[str, Callable[[], object]] = {name: partial(warped, warp, faces) for name, warp in warps.items()}
+    forward[COPY] = lambda: target.copy_(faces.photos)
+    both = {name: partial(landmark_gradient, warp, faces, loss) for name, warp in warps.items() if name != PUBLISHED}
+    once, twice = (_in_turns(calls, rounds, clock, device) for calls in (forward, both))
+    return {
+        name: WarpCost(once[name], twice.get(name), peak_bytes(both.get(name, forward[name]), device))
+        for name in forward
+    }
+
+
+@torch.no_grad()
+def warped(warp: Warp, faces: Faces) -> Tensor:
+    """A forward pass."""
+    return warp(faces)
+
+
+def publisheds(detached: bool) -> Warp:
+    """The published program's, per pixel and in float32."""
+    return lambda faces: published_warp(
+        faces.photos,
+        faces.photo_landmarks * faces.photos.shape[-1],
+        faces.predicted * faces.photos.shape[-1],
+        detached,
+    )
+
+
+def _in_turns(
+    calls: Mapping[str, Callable[[], object]], rounds: int, clock: Clock, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of each call, one a round; of the shortest, the mean of many."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for round_ in range(rounds + 1):
+        for name, call in calls.items():
+            times = 20 if name == COPY else 1
+            wait(device)
+            begin = READ[clock]()
+            for _ in range(times):
+                call()
+            wait(device)
+            if round_:
+                taken[name].append((READ[clock]() - begin) / times)
+    return taken
 
 
 def closeness(faces: Faces) -> str:

@@ -38,7 +38,7 @@ def train(
         method: how it learns (default: face_warping; oracle: supervised; own: stylize)
         landmarker: what learns (default: slpt; own: integral)
         profile: how long: quick (minutes on two CPU cores), thorough (the strongest recipe for two CPU cores, for
-            method stylize and landmarker integral) or paper (the published program)
+            method stylize and landmarker integral), gpu (bf16, full landmarkers) or paper (the published program)
         data: folder with the published data sets, or 'synthetic' for drawn faces
         source: labelled photos (setting own)
         target: stylised faces (setting own)

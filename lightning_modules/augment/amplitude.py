@@ -6,6 +6,7 @@ Source: Yang, Soatto, "FDA: Fourier Domain Adaptation for Semantic Segmentation"
 import torch
 from torch import Tensor
 
+from lightning_modules.devices import sent
 from lightning_modules.landmarkers.base import full_precision
 
 
@@ -29,7 +30,8 @@ def swap_amplitude(photos: Tensor, targets: Tensor, beta: float | Tensor) -> Ten
         dtype = torch.promote_types(photos.dtype, torch.float32)
         spectrum, other = torch.fft.rfft2(photos.to(dtype)), torch.fft.rfft2(targets.to(dtype))
         height, width = photos.shape[-2:]
-        inside = _window(torch.as_tensor(beta, dtype=torch.float64).reshape(-1, 1), height, width).to(photos.device)
+        shares = beta.double() if isinstance(beta, Tensor) else torch.full((), beta, dtype=torch.float64)
+        inside = _window(sent(shares.reshape(-1, 1), photos.device), height, width)
         amplitude = torch.where(inside, other.abs(), spectrum.abs())
         mixed = torch.polar(amplitude, spectrum.angle())
         swapped: Tensor = torch.fft.irfft2(mixed, s=(height, width)).to(photos.dtype)
@@ -39,8 +41,8 @@ def swap_amplitude(photos: Tensor, targets: Tensor, beta: float | Tensor) -> Ten
 def _window(beta: Tensor, height: int, width: int) -> Tensor:
     """Which frequencies of ``rfft2`` lie in the window, shape ``(B or 1, 1, height, width // 2 + 1)``."""
     reach = (beta * min(height, width)).floor()
-    down = torch.fft.fftfreq(height, 1 / height).abs()
-    across = torch.fft.rfftfreq(width, 1 / width)
+    down = torch.fft.fftfreq(height, 1 / height, device=beta.device).abs()
+    across = torch.fft.rfftfreq(width, 1 / width, device=beta.device)
     rows, columns = (down <= reach) & (beta > 0), across <= reach
     window: Tensor = rows[:, :, None] & columns[:, None, :]
     return window[:, None]

@@ -115,12 +115,18 @@ def stretch_along_height(shape: Tensor, photo: Tensor, heights: Tensor, widths: 
     return torch.view_as_real(torch.complex(x, y) * axis) + middle
 
 
-_BOTH_BROWS = [*PARTS["left_brow"], *PARTS["right_brow"]]
-_NOSE = [*PARTS["nose_bridge"], *PARTS["nostrils"]]
-_MOUTH = [*PARTS["outer_lips"], *PARTS["inner_lips"]]
-_BOTH_EYES = [*PARTS["left_eye"], *PARTS["right_eye"]]
-_LEFT_EYE, _RIGHT_EYE = [*PARTS["left_eye"]], [*PARTS["right_eye"]]
-_MOVED_PARTS = (_BOTH_BROWS, _BOTH_EYES, _NOSE, _MOUTH, list(range(4, 13)))
+def _run_of(*parts: str) -> slice:
+    """Parts whose landmarks follow each other. A list of them would be copied to the device at every use."""
+    places = [place for part in parts for place in PARTS[part]]
+    assert places == list(range(places[0], places[-1] + 1)), "they follow each other"
+    return slice(places[0], places[-1] + 1)
+
+
+_BOTH_BROWS = _run_of("left_brow", "right_brow")
+_NOSE = _run_of("nose_bridge", "nostrils")
+_MOUTH = _run_of("outer_lips", "inner_lips")
+_BOTH_EYES, _LEFT_EYE, _RIGHT_EYE = _run_of("left_eye", "right_eye"), _run_of("left_eye"), _run_of("right_eye")
+_MOVED_PARTS = (_BOTH_BROWS, _BOTH_EYES, _NOSE, _MOUTH, slice(4, 13))
 """Parts that move as one: both brows, both eyes, nose, mouth, and the lower half of the jaw."""
 
 

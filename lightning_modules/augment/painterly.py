@@ -12,6 +12,8 @@ from kornia.color import rgb_to_grayscale
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
+from lightning_modules.devices import constant
+
 
 def brush(images: Tensor, radius: int) -> Tensor:
     """Brush strokes: each pixel takes the mean colour of the most uniform of the four squares it is a corner of.
@@ -98,21 +100,23 @@ def match_colours(images: Tensor, reference: Tensor) -> Tensor:
     centre, goal = (x.mean((-2, -1), keepdim=True) for x in (ours, theirs))
     # At most three times the contrast, or an image of nearly one colour would show its noise.
     matched = (ours - centre) * (wanted / spread.clamp_min(1e-3)).clamp_max(3.0) + goal
-    return torch.einsum("ij,bjhw->bihw", _OPPONENT.to(images).T, matched).clamp(0, 1)
+    return torch.einsum("ij,bjhw->bihw", _opponent_axes(images).T, matched).clamp(0, 1)
 
 
-_OPPONENT = torch.tensor(
-    [
-        [1 / math.sqrt(3)] * 3,
-        [1 / math.sqrt(2), -1 / math.sqrt(2), 0.0],
-        [1 / math.sqrt(6), 1 / math.sqrt(6), -2 / math.sqrt(6)],
-    ]
+_OPPONENT = (
+    (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
+    (1 / math.sqrt(2), -1 / math.sqrt(2), 0.0),
+    (1 / math.sqrt(6), 1 / math.sqrt(6), -2 / math.sqrt(6)),
 )
 """Rows are orthonormal: the transpose is the inverse."""
 
 
 def _opponent(images: Tensor) -> Tensor:
-    return torch.einsum("ij,bjhw->bihw", _OPPONENT.to(images), images)
+    return torch.einsum("ij,bjhw->bihw", _opponent_axes(images), images)
+
+
+def _opponent_axes(like: Tensor) -> Tensor:
+    return constant(_OPPONENT, like.device, like.dtype)
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lightning_modules.devices import chosen
+
 
 def require_share(name: str, share: float) -> float:
     """The share itself.
@@ -36,8 +38,7 @@ def change_selected(selected: Tensor, values: Tensor, change: Callable[[Tensor],
     Returns:
         A new tensor of the shape and type of ``values``; ``values`` itself where none is selected.
     """
-    if not selected.any():
+    if not selected.numpy().any():
         return values
-    changed = values.clone()
-    changed[selected] = change(values[selected]).to(values.dtype)
-    return changed
+    places = chosen(selected, values.device)
+    return values.index_copy(0, places, change(values[places]).to(values.dtype))

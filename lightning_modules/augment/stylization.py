@@ -11,6 +11,7 @@ from lightning_modules.augment.amplitude import swap_amplitude
 from lightning_modules.augment.exaggeration import Exaggeration
 from lightning_modules.augment.painterly import brush, clarity, flatten_colours, ink_lines, match_colours, pencil
 from lightning_modules.augment.selection import change_selected, require_share, select
+from lightning_modules.devices import chosen
 from lightning_modules.landmarkers.base import full_precision
 
 Range = tuple[float, float]
@@ -79,14 +80,16 @@ class Look:
             images = change_selected(select(self.clarity, count), images, lambda x: clarity(x, reach, strength))
             images = self._draw_in_media(images)
             taken = select(self.colours, count)
-            images = change_selected(taken, images, lambda x: match_colours(x, drawings[taken]))
+            images = change_selected(taken, images, lambda x: match_colours(x, drawings[chosen(taken, x.device)]))
             swapped, beta = select(self.amplitude, count), _drawn(self.beta)
-            images = change_selected(swapped, images, lambda x: swap_amplitude(x, drawings[swapped], beta).clamp(0, 1))
+            images = change_selected(
+                swapped, images, lambda x: swap_amplitude(x, drawings[chosen(swapped, x.device)], beta).clamp(0, 1)
+            )
             return images.to(photos.dtype)
 
     def _draw_in_media(self, images: Tensor) -> Tensor:
         side = images.shape[-1]
-        radius, levels = max(1, round(side * _drawn(self.stroke))), int(torch.randint(4, 9, ()))
+        radius, levels = max(1, round(side * _drawn(self.stroke))), torch.randint(4, 9, (1,)).tolist()[0]
         line, shading = side * _drawn(self.line), side * _drawn(self.shading)
         media: list[tuple[float, Callable[[Tensor], Tensor]]] = [
             (self.painting, lambda x: brush(x, radius)),
@@ -141,19 +144,20 @@ class Stylization:
             A new batch without gradient; ``matrices`` and the rest are the photos'.
         """
         assert photos.landmarks is not None, "the source is labelled"
-        images, landmarks, chosen = photos.images, photos.landmarks, select(self.share, len(photos))
+        images, landmarks, selected = photos.images, photos.landmarks, select(self.share, len(photos))
+        places = chosen(selected, images.device)
         with torch.no_grad():
             if (how := self.exaggeration) is not None:
-                towards = None if shapes is None else shapes[chosen]
-                moved = change_selected(chosen, landmarks, lambda old: how.shapes(old, towards, mean_face))
-                images = change_selected(chosen, images, lambda x: how.warp(x, landmarks[chosen], moved[chosen]))
+                towards = None if shapes is None else shapes[places]
+                moved = change_selected(selected, landmarks, lambda old: how.shapes(old, towards, mean_face))
+                images = change_selected(selected, images, lambda x: how.warp(x, landmarks[places], moved[places]))
                 landmarks = moved
             if (look := self.look) is not None:
-                images = change_selected(chosen, images, lambda x: look(x, drawings[chosen]))
+                images = change_selected(selected, images, lambda x: look(x, drawings[places]))
         return replace(photos, images=images, landmarks=landmarks)
 
 
 def _drawn(bounds: Range) -> float:
     """A number drawn uniformly from torch's global generator on the CPU, so that no device has to be waited for."""
     low, high = bounds
-    return low + (high - low) * float(torch.rand(()))
+    return low + (high - low) * float(torch.rand(1).tolist()[0])

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -107,14 +107,23 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def full_precision(like: Tensor) -> AbstractContextManager[object]:
-    """Within it, autocast on the device of ``like`` is off: matrix products and convolutions keep their inputs' type.
+@contextmanager
+def full_precision(like: Tensor) -> Iterator[None]:
+    """Within it, autocast on the device of ``like`` and TF32 are off: matrix products keep their inputs' precision.
 
     For everything that computes with coordinates: bfloat16 has 8 bits of precision, so that it rounds coordinates in
-    [0, 1] to 1/512 of the crop, half a pixel at 256 pixels and 0.25 % NME.
+    [0, 1] to 1/512 of the crop, half a pixel at 256 pixels and 0.25 % NME; TF32, which
+    ``float32_matmul_precision: high`` allows, has 11.
     """
-    kind = like.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+    kind, allowed = like.device.type, torch.get_float32_matmul_precision()
+    if allowed != "highest":
+        torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+            yield
+    finally:
+        if allowed != "highest":
+            torch.set_float32_matmul_precision(allowed)
 
 
 @contextmanager

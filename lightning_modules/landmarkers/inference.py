@@ -6,6 +6,7 @@ already cut, as a training loop has them; :func:`estimate` stays in their coordi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from datamodules.faces import ByteArray
 from datamodules.ibug68 import FLIP_PERMUTATION, OUTER_EYE_CORNERS
 from datamodules.transforms import CROP_FACTOR, Square, cut
 from lightning_modules.coordinates import mirrored, to_image_pixels
+from lightning_modules.devices import constant
 from lightning_modules.landmarkers.base import Landmarker, evaluating
 from lightning_modules.landmarkers.recropping import recropped
 
@@ -156,7 +158,7 @@ def estimate(landmarker: Landmarker, images: Tensor, mirror_average: bool = True
 
 def mirror_landmarks(landmarks: Tensor, size: int) -> Tensor:
     """Landmarks of the mirrored crop of ``size`` pixels, crop coordinates ``(..., 68, 2)``; left and right swap."""
-    return mirrored(landmarks[..., list(FLIP_PERMUTATION), :], size)
+    return mirrored(landmarks[..., constant(FLIP_PERMUTATION, landmarks.device), :], size)
 
 
 class _Face:
@@ -228,7 +230,7 @@ def _views(landmarker: Landmarker, images: Tensor, mirror: bool) -> tuple[Tensor
         views[1] = mirror_landmarks(views[1], images.shape[-1])
     spreads = [spread.float() for spread in own if spread is not None]
     if mirror and spreads:
-        spreads[1] = spreads[1][:, list(FLIP_PERMUTATION)]
+        spreads[1] = spreads[1][:, constant(FLIP_PERMUTATION, spreads[1].device)]
     return torch.stack(views), torch.stack(spreads) if spreads else None
 
 
@@ -247,8 +249,7 @@ def _disagreement(views: Tensor, mean: Tensor) -> Tensor:
     """Mean distance between two of V estimates ``(V, B, 68, 2)``, over the inter-ocular distance of their mean."""
     if len(views) == 1:
         return mean.new_zeros(len(mean))
-    pairs = torch.combinations(torch.arange(len(views), device=views.device))
-    apart: Tensor = (views[pairs[:, 0]] - views[pairs[:, 1]]).norm(dim=-1).mean((0, -1))
+    apart = torch.stack([one - other for one, other in combinations(views, 2)]).norm(dim=-1).mean((0, -1))
     left, right = OUTER_EYE_CORNERS
     interocular = (mean[:, left] - mean[:, right]).norm(dim=-1)
     disagreement: Tensor = apart / interocular.clamp(min=1e-3)

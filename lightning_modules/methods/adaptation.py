@@ -138,7 +138,7 @@ class Adaptation(FaceMethod):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the landmarker, then the further ones."""
-        adam = torch.optim.Adam(self.trained.parameters(), lr=self.learning_rate)
+        adam = self.adam(self.trained.parameters(), lr=self.learning_rate)
         return [adam, *self.further_optimizers()]
 
     # --- the end of a run ---------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ class AdaptSegNet(Adaptation):
     def further_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the discriminators, with the published betas."""
         parameters = self.discriminators.parameters()
-        return [torch.optim.Adam(parameters, lr=self.discriminator_learning_rate, betas=(0.9, 0.99))]
+        return [self.adam(parameters, lr=self.discriminator_learning_rate, betas=(0.9, 0.99))]
 
 
 def stage_count(landmarker: Landmarker) -> int:

@@ -211,4 +211,4 @@ class BDL(AdaptSegNet):
 
     def further_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the landmark discriminator, over the generators and over the image discriminators."""
-        return [*super().further_optimizers(), *translator_adams(self.translator, self.translation_learning_rate)]
+        return [*super().further_optimizers(), *translator_adams(self, self.translator, self.translation_learning_rate)]

@@ -170,6 +170,12 @@ class FaceWarping(Adaptation):
         """The warper's own parameters that are learned; empty where the field is fitted in closed form."""
         return [parameter for parameter in self.warper.parameters() if parameter.requires_grad]
 
+    @property
+    def warper_learns(self) -> bool:
+        """Whether a gradient reaches anything in warper steps. Without one, as in the published program, they change
+        batch-norm statistics alone: Adam does not move on a gradient of zero, so none is computed."""
+        return bool(self.warper.gradient_through_warp or self.anchor_weight or self.gamma)
+
     # --- steps --------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> None:
@@ -179,7 +185,8 @@ class FaceWarping(Adaptation):
         losses = []
         if phase in ("warper", "joint"):
             assert batch.target is not None, "the setting has a target"
-            losses.append(self.warper_loss(batch.source, batch.target))
+            with torch.set_grad_enabled(phase == "joint" or self.warper_learns):
+                losses.append(self.warper_loss(batch.source, batch.target))
         if phase in ("proximal", "joint"):
             losses.append(self.proximal_loss(batch.source, batch.target))
         loss = torch.stack(losses).sum()
@@ -188,7 +195,8 @@ class FaceWarping(Adaptation):
             loss = loss + sum(0.0 * parameter.sum() for parameter in self.gamma)
         size = len(batch.source) or len(batch.target or [])  # a mixed batch may be without photos
         self.log(f"train/{phase}_loss", loss.detach(), prog_bar=True, batch_size=size)
-        self.update(loss, WARPER if phase == "warper" else PROXIMAL)
+        if phase != "warper" or self.warper_learns:
+            self.update(loss, WARPER if phase == "warper" else PROXIMAL)
 
     def warp(self, source: FaceBatch, target: FaceBatch) -> tuple[WarpTerms, Tensor]:
         """Warp each photo onto its stylised face.
@@ -211,8 +219,7 @@ class FaceWarping(Adaptation):
         self.log("train/folded", terms.folded.mean(), batch_size=size)
         if self.anchor_weight:
             loss = loss + self.anchor_weight * self.supervised_loss(source)
-        # Without a gradient through the warp this leaves a gradient of zero, on which Adam does not move: the phase
-        # then changes batch-norm statistics only, as in the published program.
+        # Of parameters that no term reaches, plain ddp expects a gradient too.
         return loss + 0.0 * predicted.sum()
 
     def proximal_loss(self, source: FaceBatch, target: FaceBatch | None) -> Tensor:
@@ -257,7 +264,7 @@ class FaceWarping(Adaptation):
         In joint optimisation the latter makes all steps and holds γ.
         """
         parameters, rates = list(self.landmarker.parameters()), (self.warper_learning_rate, self.learning_rate)
-        adams: list[torch.optim.Optimizer] = [torch.optim.Adam(parameters, lr=rate) for rate in rates]
+        adams: list[torch.optim.Optimizer] = [self.adam(parameters, lr=rate) for rate in rates]
         if self.gamma:
             holder = PROXIMAL if self.optimization == "joint" else WARPER
             adams[holder].add_param_group({"params": self.gamma, "lr": self.gamma_learning_rate})

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from datamodules.faces import TrainBatch
 from datamodules.loading import Draws
 from lightning_modules.augment.amplitude import swap_amplitude
+from lightning_modules.devices import constant
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.methods.adaptation import LANDMARKER, Adaptation
 from lightning_modules.methods.pseudo import PseudoLandmarkStore
@@ -129,7 +130,8 @@ class FDA(Adaptation):
         """The landmarker's own loss on swapped photos and on pseudo landmarks, a scalar."""
         source, target = batch.source, batch.target
         assert target is not None, "the setting has a target"
-        beta = torch.tensor(self.bands)[torch.randint(len(self.bands), (len(source),))]
+        bands = constant(self.bands, torch.device("cpu"), torch.float32)
+        beta = bands[torch.randint(len(self.bands), (len(source),))]
         photos = replace(source, images=swap_amplitude(source.images, target.images, beta))
         pseudo, weights = self.pseudo.lookup(target, self.image_size)
         loss = self.pass_both(photos, target.images, (pseudo, self.pseudo_weight * weights))[1]
@@ -142,7 +144,7 @@ class FDA(Adaptation):
 
     def further_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the other bands' landmarkers, at the landmarker's learning rate."""
-        return [torch.optim.Adam(self.others.parameters(), lr=self.learning_rate)] if self.others else []
+        return [self.adam(self.others.parameters(), lr=self.learning_rate)] if self.others else []
 
 
 class BandMean(Landmarker):

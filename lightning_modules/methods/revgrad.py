@@ -59,7 +59,7 @@ class RevGrad(Adaptation):
         domain = self.domain_loss(features, size, strength)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=size)
         self.log("train/domain_loss", domain.detach(), prog_bar=True, batch_size=size)
-        self.log("train/reversal_strength", strength, batch_size=size)
+        self.log("train/reversal_strength", torch.full_like(domain.detach(), strength), batch_size=size)
         self.update(loss + self.domain_weight * domain, LANDMARKER, CLASSIFIER)
 
     def domain_loss(self, features: Tensor, photos: int, strength: float) -> Tensor:
@@ -80,7 +80,7 @@ class RevGrad(Adaptation):
 
     def further_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the classifier."""
-        return [torch.optim.Adam(self.classifier.parameters(), lr=self.classifier_learning_rate)]
+        return [self.adam(self.classifier.parameters(), lr=self.classifier_learning_rate)]
 
 
 def reverse_gradient(features: Tensor, strength: float = 1.0) -> Tensor:

@@ -58,9 +58,8 @@ class Supervised(FaceMethod):
 
     def configure_optimizers(self) -> Any:
         """AdamW under a one-cycle schedule over the whole run, or under one that falls at the milestones."""
-        optimizer = torch.optim.AdamW(
-            self.landmarker.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
+        parameters = self.landmarker.parameters()
+        optimizer = self.adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay, decoupled=True)
         if self.milestones:
             falling = torch.optim.lr_scheduler.MultiStepLR(optimizer, self.milestones, STEP_FACTOR)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": falling, "interval": "epoch"}}

@@ -30,11 +30,12 @@ class ImagePool(nn.Module):
         if len(self.images) < self.size:
             self.images.append(image.clone())  # a view would keep its whole batch in memory
             return image
-        if float(torch.rand((), generator=self.generator)) < 0.5:
+        if torch.rand(1, generator=self.generator).tolist()[0] < 0.5:
             return image
-        place = int(torch.randint(self.size, (), generator=self.generator))
-        kept, self.images[place] = self.images[place], image.clone()
-        return kept.to(image)
+        place = torch.randint(self.size, (1,), generator=self.generator).tolist()[0]
+        kept: Tensor = self.images[place]
+        self.images[place] = image.clone()
+        return kept.to(image, non_blocking=True)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The images as one tensor ``(N, 3, S, S)``, or None if there are none yet."""

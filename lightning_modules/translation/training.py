@@ -53,7 +53,7 @@ class TranslatorTraining(TrainingModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam over the generators and over the discriminators."""
-        return translator_adams(self.translator, self.learning_rate)
+        return translator_adams(self, self.translator, self.learning_rate)
 
 
 def translator_step(
@@ -90,7 +90,9 @@ def image_pools(size: int) -> nn.ModuleDict:
     return nn.ModuleDict({style: ImagePool(size) for style in (TARGET, SOURCE)})
 
 
-def translator_adams(translator: Translator, learning_rate: float) -> list[torch.optim.Optimizer]:
+def translator_adams(
+    module: TrainingModule, translator: Translator, learning_rate: float
+) -> list[torch.optim.Optimizer]:
     """Adam with the published betas over both generators, and over both discriminators."""
     parts = (translator.generators, translator.discriminators)
-    return [torch.optim.Adam(part.parameters(), lr=learning_rate, betas=(0.5, 0.999)) for part in parts]
+    return [module.adam(part.parameters(), lr=learning_rate, betas=(0.5, 0.999)) for part in parts]

@@ -5,12 +5,16 @@ have a finite derivative everywhere, also on flat colour; all but :class:`Canny`
 """
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import Literal
 
 import kornia.color
 import kornia.filters
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lightning_modules.devices import constant
 
 
 class ImageGradient(nn.Module, ABC):
@@ -63,8 +67,8 @@ class Sobel(ImageGradient):
 
     def gradient(self, image: Tensor) -> Tensor:
         """Magnitude per channel, shape ``(B, C, S, S)``."""
-        magnitude: Tensor = kornia.filters.sobel(image, eps=self.eps)
-        return magnitude
+        along_x, along_y = first_derivatives(image).unbind(dim=2)
+        return (along_x * along_x + along_y * along_y + self.eps).sqrt()
 
 
 class SpatialGradient(ImageGradient):
@@ -109,13 +113,35 @@ class SpatialGradient(ImageGradient):
             vector = torch.cat([along_x, along_y[:, :, 1:]], dim=2)
             times = [1.0, 2.0, 1.0]
         if self.magnitude:
-            squares = vector.square() * vector.new_tensor(times)[:, None, None]
+            squares = vector.square() * constant(tuple(times), vector.device, vector.dtype)[:, None, None]
             return (squares.sum(dim=2) + self.eps).sqrt()
         return vector.flatten(1, 2)
 
     def _derivatives(self, image: Tensor) -> Tensor:
-        vector: Tensor = kornia.filters.spatial_gradient(image, mode=self.mode)
-        return vector
+        return first_derivatives(image, self.mode)
+
+
+def first_derivatives(image: Tensor, mode: str = "sobel") -> Tensor:
+    """``kornia.filters.spatial_gradient``, whose kernel is copied to the device at every call; here it is kept.
+
+    Args:
+        image: shape ``(B, C, S, S)``.
+        mode: ``sobel`` or ``diff``.
+
+    Returns:
+        Along x and y, shape ``(B, C, 2, S, S)``.
+    """
+    kernel = _derivative_kernel(mode, image.device, image.dtype)
+    padded = F.pad(image.flatten(0, 1).unsqueeze(1), [1] * 4, mode="replicate")
+    derivatives: Tensor = F.conv2d(padded, kernel).view(*image.shape[:2], 2, *image.shape[2:])
+    return derivatives
+
+
+@lru_cache
+def _derivative_kernel(mode: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):
+        kernel: Tensor = kornia.filters.get_spatial_gradient_kernel2d(mode, 1, dtype=dtype)
+        return (kernel / kernel.abs().sum((1, 2), keepdim=True))[:, None].to(device)
 
 
 class Laplacian(ImageGradient):

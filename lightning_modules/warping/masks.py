@@ -5,11 +5,15 @@ import math
 import torch
 from torch import Tensor
 
-from lightning_modules.coordinates import pixel_grid
+from lightning_modules.devices import constant
 
-_DIRECTIONS = 64
-"""Number of half-planes whose intersection stands for the hull; it is too wide by at most 1 - cos(π / 64), a thousandth
-of the face."""
+_DIRECTIONS = tuple((math.cos(2 * math.pi * k / 64), math.sin(2 * math.pi * k / 64)) for k in range(64))
+"""Normals of the half-planes whose intersection stands for the hull; it is too wide by at most 1 - cos(π / 64), a
+thousandth of the face."""
+_PIECE_ON_CPU = 2**18
+"""Distances computed at a time: 1 MiB, which stays in the cache."""
+_PIECE = 2**26
+"""The same on other devices."""
 
 
 @torch.no_grad()
@@ -35,18 +39,26 @@ def face_region_mask(landmarks: Tensor, size: int, softness: float = 0.0, margin
     if softness < 0:
         raise ValueError(f"softness is {softness}; it must be 0 (a hard mask) or more.")
     landmarks = landmarks.to(torch.promote_types(landmarks.dtype, torch.float32))
-    pixels = pixel_grid(size, landmarks.device, landmarks.dtype)
-    distance = landmarks.new_full((len(landmarks), size, size), -torch.inf)
-    for k in range(_DIRECTIONS):
-        # A point is inside the hull if, in every direction, the outermost landmark lies at least as far out.
-        angle = 2 * math.pi * k / _DIRECTIONS
-        x, y = math.cos(angle), math.sin(angle)
-        outermost = (landmarks[..., 0] * x + landmarks[..., 1] * y).amax(dim=1)
-        beyond = (pixels[..., 0] * x + pixels[..., 1] * y) - outermost[:, None, None]
-        distance = torch.maximum(distance, beyond)
-    distance = distance - margin
+    # A point is inside the hull if, in every direction, the outermost landmark lies at least as far out. Distances from
+    # a column's part and a row's, not from a matrix product, which may be rounded to TF32 (a tenth of a pixel).
+    x, y = constant(_DIRECTIONS, landmarks.device, landmarks.dtype).unbind(dim=1)
+    outermost = (landmarks[..., 0, None] * x + landmarks[..., 1, None] * y).amax(dim=1)
+    ticks = torch.arange(size, device=landmarks.device, dtype=landmarks.dtype) / size
+    across, down = x[:, None] * ticks, y[:, None] * ticks - (outermost + margin)[..., None]
+    distance = torch.cat([_farthest(across, rows) for rows in torch.split(down, _rows_at_once(down), dim=2)], dim=1)
     mask = torch.sigmoid(-distance / softness) if softness else (distance <= 0).to(distance.dtype)
     return mask.unsqueeze(1)
+
+
+def _farthest(across: Tensor, down: Tensor) -> Tensor:
+    """Greatest over the directions of their sum, shapes ``(K, W)`` and ``(B, K, h)`` to ``(B, h, W)``."""
+    return (across[:, None] + down[..., None]).amax(dim=1)
+
+
+def _rows_at_once(down: Tensor) -> int:
+    batch, directions, size = down.shape
+    limit = _PIECE_ON_CPU if down.device.type == "cpu" else _PIECE
+    return max(1, min(size, limit // (batch * directions * size)))
 
 
 def inside_photo(field: Tensor, photo_size: int | None = None) -> Tensor:

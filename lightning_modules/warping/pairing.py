@@ -75,7 +75,7 @@ def yaw(landmarks: Tensor) -> Tensor:
     if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 2):
         raise ValueError(f"landmarks are {tuple(landmarks.shape)}; expected (B, 68, 2), in iBUG-68 order.")
     points = landmarks.to(torch.promote_types(landmarks.dtype, torch.float32))
-    left, right = points[:, list(_LEFT)].mean(dim=1), points[:, list(_RIGHT)].mean(dim=1)
+    left, right = (torch.stack([points[:, place] for place in side], dim=1).mean(dim=1) for side in (_LEFT, _RIGHT))
     axis, nose = right - left, points[:, _NOSE_TIP] - (left + right) / 2
     # Floor for faces whose sides coincide: a thousandth of a crop, squared.
     turned = (nose * axis).sum(dim=-1) / axis.square().sum(dim=-1).clamp_min(1e-6)

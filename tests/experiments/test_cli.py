@@ -116,7 +116,7 @@ class TestShippedChoices:
         assert cli.data.oracle_box == (profile == "paper")
         assert cli.data.image_size == cli.method.image_size
         assert cli.data.seed == 5
-        assert cli.trainer.max_epochs == {"paper": 300, "thorough": 30, "quick": 4}[profile]
+        assert cli.trainer.max_epochs == {"paper": 300, "gpu": 60, "thorough": 30, "quick": 4, "smoke": 4}[profile]
         assert cli.trainer.default_root_dir == f"runs/{setting}/{method}-{landmarker}/seed5"
 
     @pytest.mark.parametrize("method", ["face_warping", "fda", "bdl"])
@@ -158,7 +158,7 @@ class TestMessages:
             ("train --setting=DA_ArtiFace", "Did you mean 'da_artiface'?"),
             ("train --method=face-warping", "METHOD=face-warping is not known. Did you mean 'face_warping'?"),
             ("train --landmarker=sltp", "LANDMARKER=sltp is not known. Did you mean 'slpt'?"),
-            ("train --profile=fast", "PROFILE=fast is not known. Known: paper, quick, thorough."),
+            ("train --profile=fast", "PROFILE=fast is not known. Known: gpu, paper, quick, smoke, thorough."),
             ("trian", "'trian' is no command. Did you mean 'train'?"),
             ("train --setting=own", "SETTING=own needs SOURCE and TARGET."),
             ("train --setting=own --source=photos", "SETTING=own needs TARGET."),

@@ -12,6 +12,7 @@ from lightning_modules.coordinates import (
     pixel_grid,
     sampling_to_crop,
     signed,
+    solve_2x2,
     to_crop,
     to_image_pixels,
 )
@@ -70,3 +71,8 @@ def test_positions_are_where_gaussians_are_drawn() -> None:
     assert (positions[row, column] - torch.tensor([0.25, 0.5])).abs().max() <= 0.125
     cells = torch.tensor([[1.0, 0.0], [3.0, 2.0]])
     torch.testing.assert_close(cells_to_crop(cells, (4, 8), 0.5), positions[[0, 2], [1, 3]])
+
+
+def test_two_equations_are_solved_as_torch_solves_them() -> None:
+    matrices, values = torch.randn(50, 2, 2, dtype=torch.float64), torch.randn(50, 2, dtype=torch.float64)
+    torch.testing.assert_close(solve_2x2(matrices, values), torch.linalg.solve(matrices, values), rtol=1e-9, atol=1e-9)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from experiments.bench.warp import seconds
+from experiments.bench.measuring import seconds
 from experiments.grids.tables import Entry, Stat, Table
 from lightning_modules.metrics import face_nme
 from lightning_modules.warping import (

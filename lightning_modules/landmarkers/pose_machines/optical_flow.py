@@ -8,6 +8,7 @@ al., CVPR 2018.
 import torch
 from torch import Tensor
 
+from lightning_modules.coordinates import solve_2x2
 from lightning_modules.landmarkers.base import full_precision
 from lightning_modules.landmarkers.patches import sample_windows
 
@@ -51,7 +52,7 @@ def track(old: Tensor, new: Tensor, points: Tensor, radius: int = 5, iterations:
         for _ in range(iterations):
             difference = sample_windows(new, points, radius / size, side) - template
             slope = torch.einsum("bnichw,bnchw->bni", weighted, difference)
-            points = points - torch.linalg.solve(normal, slope) / size
+            points = points - solve_2x2(normal, slope) / size
     return points
 
 

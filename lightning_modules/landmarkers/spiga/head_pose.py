@@ -17,7 +17,8 @@ NEAREST = 0.1
 
 def rotation_matrix(angles: Tensor) -> Tensor:
     """From yaw, pitch and roll in degrees, ``(..., 3)``, to ``(..., 3, 3)``: R_y(-yaw) R_x(-pitch) R_z(roll)."""
-    yaw, pitch, roll = torch.deg2rad(angles * angles.new_tensor([-1, -1, 1])).unbind(-1)
+    yaw, pitch, roll = torch.deg2rad(angles).unbind(-1)
+    yaw, pitch = -yaw, -pitch
     one, zero = torch.ones_like(yaw), torch.zeros_like(yaw)
 
     def matrix(*entries: Tensor) -> Tensor:
@@ -67,15 +68,32 @@ def fit_pose(face: Tensor, landmarks: Tensor, iterations: int = 10) -> Tensor:
         Shape ``(B, 6)``, without gradient.
     """
     face, image = face.detach().double(), (landmarks.detach().double() - 0.5) / FOCAL_LENGTH
-    solver = torch.linalg.pinv(torch.cat([face, torch.ones_like(face[:, :1])], dim=1))
+    points = torch.cat([face, torch.ones_like(face[:, :1])], dim=1)
+    solver = torch.linalg.solve_ex(points.mT @ points, points.mT)[0]
     correction = torch.ones_like(image[..., :1])
     for _ in range(iterations):
         rows = (solver @ (image * correction)).mT
         # The two rows of the scaled rotation; their mean length is the scale, the distance's inverse.
         scale = rows[..., :3].norm(dim=-1).prod(-1, keepdim=True).sqrt().clamp_min(1e-3)
         first, second = (rows[..., :3] / scale[..., None]).unbind(1)
-        left, _, right = torch.linalg.svd(torch.stack([first, second, torch.linalg.cross(first, second)], dim=1))
-        rotation = left @ right
+        rotation = nearest_rotation(first, second)
         correction = 1 + (face @ rotation[:, 2, :, None]) * scale[..., None]
     translation = torch.cat([rows[..., 3] / scale, 1 / scale], dim=-1)
     return torch.cat([rotation_angles(rotation), translation], dim=-1).to(landmarks)
+
+
+def nearest_rotation(first: Tensor, second: Tensor) -> Tensor:
+    """The rotation nearest to the matrix of two rows and their cross product, ``(..., 3)`` each; ``(..., 3, 3)``.
+
+    It is the orthogonal factor of the polar decomposition. The third row is orthogonal to the others, so that they are
+    multiplied by G^(-1/2), G their 2×2 Gram matrix, whose root has a closed form: (G + s I) / sqrt(tr G + 2 s) with
+    s = sqrt(det G) (Cayley and Hamilton). Two parallel rows give some rotation about them.
+    """
+    third = torch.linalg.cross(first, second)
+    a, b, c = (first * first).sum(-1), (first * second).sum(-1), (second * second).sum(-1)
+    # The area, not sqrt(ac - b²), which cancels where the rows are nearly parallel.
+    area = third.norm(dim=-1).clamp_min(1e-12)
+    scale = 1 / (area * (a + c + 2 * area).sqrt())
+    upper = ((c + area) * scale)[..., None] * first - (b * scale)[..., None] * second
+    lower = ((a + area) * scale)[..., None] * second - (b * scale)[..., None] * first
+    return torch.stack([upper, lower, third / area[..., None]], dim=-2)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.devices import constant
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput, full_precision
 from lightning_modules.landmarkers.losses import weighted_mean
 from lightning_modules.landmarkers.patches import sample_windows
@@ -210,7 +211,7 @@ class SPIGA(Landmarker):
         loss = weighted_mean(errors.sum(-1).flatten(1).mean(1), weight)
         if self.pose_weight and output.poses is not None:
             # Angles in radians: a degree of yaw moves the nose by about a hundredth of the face.
-            unit = stages.new_tensor([torch.pi / 180] * 3 + [1.0] * 3)
+            unit = constant((torch.pi / 180,) * 3 + (1.0,) * 3, stages.device, stages.dtype)
             wanted = fit_pose(self.face_3d, target)[:, None].expand_as(output.poses)
             of_poses = F.smooth_l1_loss(output.poses * unit, wanted * unit, reduction="none", beta=POSE_LINEAR_FROM)
             loss = loss + self.pose_weight * weighted_mean(of_poses.flatten(1).mean(1), weight)

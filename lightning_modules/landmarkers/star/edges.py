@@ -9,6 +9,7 @@ from torch import Tensor
 
 from datamodules.ibug68 import CLOSED_PARTS, NUM_LANDMARKS, PARTS
 from lightning_modules.coordinates import cell_centre, cell_positions, mesh
+from lightning_modules.devices import constant
 from lightning_modules.landmarkers.base import full_precision
 
 EDGES = tuple((name in CLOSED_PARTS, tuple(part)) for name, part in PARTS.items())
@@ -45,12 +46,13 @@ def edge_maps(landmarks: Tensor, size: tuple[int, int], stride: int = 4) -> Tens
     """
     rows, columns = (cell_positions(count, cell_centre(stride), landmarks) * stride for count in size)
     cells = mesh(columns, rows).flatten(0, 1)
-    pixels = landmarks * landmarks.new_tensor([size[1] * stride, size[0] * stride])
+    x, y = landmarks.unbind(dim=-1)
+    pixels = torch.stack([x * (size[1] * stride), y * (size[0] * stride)], dim=-1)
     maps = []
     for closed, indices in EDGES:
-        weights = torch.from_numpy(_curve(len(indices), closed)).to(landmarks)
+        weights = _curve_on(len(indices), closed, landmarks.device, landmarks.dtype)
         with full_precision(pixels):
-            curve = weights @ pixels[:, list(indices)]
+            curve = weights @ pixels[:, constant(tuple(indices), pixels.device)]
         distance = _distance(cells, curve[:, :-1], curve[:, 1:]).amin(-1)
         maps.append((1 + _WIDTH / 2 - distance).clamp(0, _WIDTH) / 2)
     return torch.stack(maps, dim=1).view(len(landmarks), len(EDGES), *size)
@@ -64,6 +66,13 @@ def _distance(points: Tensor, start: Tensor, end: Tensor) -> Tensor:
     share = ((from_start * along[:, None]).sum(-1) / length[:, None]).clamp(0, 1)
     distance: Tensor = torch.linalg.vector_norm(from_start - share[..., None] * along[:, None], dim=-1)
     return distance
+
+
+@lru_cache
+def _curve_on(count: int, closed: bool, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """:func:`_curve`, copied to a device once."""
+    with torch.inference_mode(False):
+        return torch.from_numpy(_curve(count, closed)).to(device, dtype)
 
 
 @lru_cache

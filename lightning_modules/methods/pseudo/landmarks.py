@@ -1,7 +1,8 @@
 """Pseudo landmarks: the target landmarks frozen when a warper phase ends (Algorithm 1, line 6)."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from datamodules.faces import Face, FaceBatch, FloatArray
 from datamodules.ibug68 import FLIP_PERMUTATION
 from datamodules.transforms import crop_square
 from lightning_modules.coordinates import to_crop
+from lightning_modules.devices import constant
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import Inference, find_in_images
 from lightning_modules.methods.pseudo.teachers import TOLERANCE, agreed
@@ -32,18 +34,22 @@ class PseudoLandmarks:
         """The pseudo landmarks of a batch, under its own crops and augmentation.
 
         Args:
-            batch: target faces; only ``indices``, ``matrices`` and ``flipped`` are read.
+            batch: target faces, on their device; only ``indices``, ``matrices`` and ``flipped`` are read.
             size: side of the crops in pixels.
 
         Returns:
             Landmarks in crop coordinates ``(B, 68, 2)`` and weights ``(B,)``.
         """
-        where = batch.indices.to(self.landmarks.device)
-        landmarks = to_crop(self.landmarks[where], batch.matrices.to(self.landmarks.device), size)
-        mirrored = landmarks[:, list(FLIP_PERMUTATION)]
-        flipped = batch.flipped.to(landmarks.device)[:, None, None]
-        device = batch.images.device
-        return torch.where(flipped, mirrored, landmarks).float().to(device), self.weights[where].to(device)
+        where = batch.indices
+        landmarks = to_crop(self.landmarks[where], batch.matrices, size)
+        mirrored = landmarks[:, constant(FLIP_PERMUTATION, landmarks.device)]
+        return torch.where(batch.flipped[:, None, None], mirrored, landmarks).float(), self.weights[where]
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on ``device``; itself where it is there already."""
+        if self.landmarks.device == torch.device(device):
+            return self
+        return replace(self, landmarks=self.landmarks.to(device), weights=self.weights.to(device))
 
     def boxes(self) -> FloatArray:
         """The smallest box ``(x0, y0, x1, y1)`` around each face's, image pixels, shape ``(N, 4)``."""

@@ -62,6 +62,8 @@ class PseudoLandmarkStore(Callback):
     def lookup(self, batch: FaceBatch, size: int) -> tuple[Tensor, Tensor]:
         """See :meth:`PseudoLandmarks.lookup`, of the current ones."""
         assert self.current is not None, "they were found when the epoch began"
+        # Moved once: a copy of the landmarks looked up in every step would be waited for.
+        self.current = self.current.to(batch.images.device)
         return self.current.lookup(batch, size)
 
     def boxes(self, trainer: Trainer, method: LightningModule) -> FloatArray | None:
@@ -108,7 +110,7 @@ class PseudoLandmarkStore(Callback):
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.current is not None:
-            checkpoint["pseudo_landmarks"] = {**vars(self.current), "cycle": self.cycle}
+            checkpoint["pseudo_landmarks"] = {**vars(self.current.to("cpu")), "cycle": self.cycle}
 
     @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

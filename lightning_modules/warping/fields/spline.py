@@ -30,6 +30,8 @@ _LARGEST: Final = 1e6
 """Coordinates are clamped to this: a point a million crops away carries no information."""
 _SMALLEST_EXTENT: Final = 1e-3
 """Least half side of the points' box by which they are scaled, in crops."""
+_DEFINITE: Final = (1, 2, 3)
+"""Orders whose kernel is definite together with an affine part: with the ridges, no system of theirs is singular."""
 _HEAVY: Final = 1e8
 """More smoothing than any eigenvalue of a scaled kernel matrix (68 entries of at most 64 log 1e6)."""
 
@@ -107,7 +109,7 @@ class PolyharmonicSpline(WarpingField):
             matrix = _system(centres, order, scale, smoothing)
             # Fitting the displacement makes directions that a degenerate layout does not determine the identity.
             values = torch.cat([target - source, source.new_zeros(len(source), 3, 2)], dim=1)
-            solution = _solve(matrix, values)
+            solution = _solve(matrix, values) if order in _DEFINITE else _solve_or_smooth(matrix, values)
         return cls(order, centres, solution[:, :-3], solution[:, -3:], shift, scale, dtype)
 
     @override
@@ -238,16 +240,19 @@ def _affine_ridge(centres: Tensor) -> Tensor:
 
 
 def _solve(matrix: Tensor, values: Tensor) -> Tensor:
-    """Solves for each face's coefficients; a singular system is solved with so much smoothing that only the affine
-    part is left."""
-    solution: Tensor
-    solution, info = torch.linalg.solve_ex(matrix, values)
-    size = solution.detach().abs().amax(dim=(1, 2))
-    broken = (info > 0) | ~(size <= 1e12 * (1 + values.detach().abs().amax(dim=(1, 2))))
-    if not broken.any():
-        return solution
-    diagonal = torch.ones_like(matrix[0, 0].detach())
-    diagonal[-3:] = 0.0
-    heavy = _HEAVY * torch.diag(diagonal)
-    repaired: Tensor = torch.linalg.solve_ex(torch.where(broken[:, None, None], matrix + heavy, matrix), values)[0]
-    return repaired
+    """Solves for each face's coefficients. Nothing is checked, so that no device has to be waited for."""
+    solution: Tensor = torch.linalg.solve_ex(matrix, values)[0]
+    return solution
+
+
+def _solve_or_smooth(matrix: Tensor, values: Tensor) -> Tensor:
+    """The same where a system may be singular: it is then solved with so much smoothing that only the affine part is
+    left. Whether it is, a first solution tells, so that the host does not have to ask."""
+    with torch.no_grad():
+        solution, info = torch.linalg.solve_ex(matrix, values)
+        size, largest = (each.abs().amax(dim=(1, 2)) for each in (solution, values))
+        broken = (info > 0) | ~(size <= 1e12 * (1 + largest))
+        heavy = torch.ones_like(matrix[0, 0])
+        heavy[-3:] = 0.0
+    repaired = torch.where(broken[:, None, None], matrix + _HEAVY * torch.diag(heavy), matrix)
+    return _solve(repaired, values)

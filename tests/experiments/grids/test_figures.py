@@ -53,7 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     }
     (top / "some.yaml").write_text(yaml.safe_dump(content))
     grid(str(top / "some.yaml"), out=str(top / "out"), isolated=False)
-    runner = Runner(read_grid(str(top / "some.yaml")), {}, top / "out", train, isolated=False)
+    runner = Runner(read_grid(str(top / "some.yaml")), {}, top / "out", train)
     return Finished(runner, read_results(runner.grid, runner.out, runner.grid.all_cells()), [])
 
 

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from experiments.bench import landmarkers as bench
-from experiments.bench.warp import Seconds
+from experiments.bench.measuring import Seconds
 from experiments.catalogue import names
 from lightning_modules.landmarkers import Integral
 from tests.experiments.helpers import refused

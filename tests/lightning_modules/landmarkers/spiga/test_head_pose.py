@@ -8,6 +8,7 @@ from lightning_modules.landmarkers.spiga.face_3d import MEAN_FACE_3D
 from lightning_modules.landmarkers.spiga.head_pose import (
     FOCAL_LENGTH,
     fit_pose,
+    nearest_rotation,
     project,
     rotation_angles,
     rotation_matrix,
@@ -70,3 +71,13 @@ def test_one_iteration_is_the_weak_perspective_fit() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.5])
 def test_a_broken_label_gives_a_finite_pose(value: float) -> None:
     assert fit_pose(FACE, torch.full((1, 68, 2), value, dtype=torch.float64)).isfinite().all()
+
+
+def test_the_nearest_rotation_is_that_of_a_singular_value_decomposition() -> None:
+    rows = torch.randn(200, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows[:20, 1] = rows[:20, 0] + 1e-4 * rows[:20, 1]  # nearly parallel
+    first, second = rows.unbind(1)
+    left, _, right = torch.linalg.svd(torch.stack([first, second, torch.linalg.cross(first, second)], dim=1))
+    found = nearest_rotation(first, second)
+    torch.testing.assert_close(found, left @ right, atol=1e-9, rtol=0)
+    torch.testing.assert_close(found @ found.mT, torch.eye(3, dtype=torch.float64).expand(200, 3, 3), atol=1e-9, rtol=0)
