@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
-from omegaconf import OmegaConf
 
-from datamodules.files import OnError
-from datamodules.setting import SettingDataModule
 from experiments.catalogue import CONFIGS, config_files, usual_choices
 from experiments.errors import UsageError
 
@@ -29,30 +26,6 @@ def build(kind: type, spec: Mapping[str, Any], name: str) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(kind, name)
     return parser.instantiate_classes(parser.parse_object({name: dict(spec)}))[name]
-
-
-def setting_data(setting: str, root: str, on_error: OnError = "raise") -> SettingDataModule:
-    """The data of a setting alone, of whatever numbers of images.
-
-    Args:
-        setting: its name.
-        root: folder with the published data sets, or ``synthetic``.
-        on_error: what an unreadable image does.
-
-    Raises:
-        UsageError: an unknown setting, or one of the user's own folders.
-    """
-    merged = OmegaConf.merge(
-        *(OmegaConf.load(file) for file in config_files({"setting": setting})), {"paths": {"data": root}}
-    )
-    if merged.run.setting == "own":
-        raise UsageError("SETTING=own has no folder of its own data; give TEST=folder of labelled faces instead.")
-    spec = OmegaConf.to_container(merged.data, resolve=True)
-    assert isinstance(spec, dict), "data is a mapping in every setting"
-    arguments = {**spec, "root": root, "strict_counts": False, "on_error": on_error}
-    class_path = f"{SettingDataModule.__module__}.{SettingDataModule.__qualname__}"
-    data: SettingDataModule = build(SettingDataModule, {"class_path": class_path, "init_args": arguments}, "data")
-    return data
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,17 @@
-"""The test faces that landmarkers are compared on: those of the three published data sets in one folder."""
+"""Data without a training: the test faces that landmarkers are compared on, and a setting's data alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from omegaconf import OmegaConf
+
 from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, W300DataModule
 from datamodules.faces import FaceSet
+from datamodules.files import OnError
 from datamodules.loading import TestSet
+from datamodules.setting import SettingDataModule
+from experiments.catalogue import config_files
+from experiments.compose import build
 from experiments.errors import UsageError, nearest
 
 SUBSETS = ("300w_common", "cariface", "artiface")
@@ -45,3 +51,27 @@ def columns(root: str, subsets: Sequence[str] = SUBSETS) -> list[Column]:
         raise UsageError(f"--subsets: found {unknown[0]!r}. {nearest(unknown[0], known)}")
     faces = {name: known[name]() for name in subsets}
     return [Column(name, TestSet(found, [(name,)] * len(found))) for name, found in faces.items()]
+
+
+def setting_data(setting: str, root: str, on_error: OnError = "raise") -> SettingDataModule:
+    """The data of a setting alone, of whatever numbers of images.
+
+    Args:
+        setting: its name.
+        root: folder with the published data sets, or ``synthetic``.
+        on_error: what an unreadable image does.
+
+    Raises:
+        UsageError: an unknown setting, or one of the user's own folders.
+    """
+    merged = OmegaConf.merge(
+        *(OmegaConf.load(file) for file in config_files({"setting": setting})), {"paths": {"data": root}}
+    )
+    if merged.run.setting == "own":
+        raise UsageError("SETTING=own has no folder of its own data; give TEST=folder of labelled faces instead.")
+    spec = OmegaConf.to_container(merged.data, resolve=True)
+    assert isinstance(spec, dict), "data is a mapping in every setting"
+    arguments = {**spec, "root": root, "strict_counts": False, "on_error": on_error}
+    class_path = f"{SettingDataModule.__module__}.{SettingDataModule.__qualname__}"
+    data: SettingDataModule = build(SettingDataModule, {"class_path": class_path, "init_args": arguments}, "data")
+    return data

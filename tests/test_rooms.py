@@ -15,7 +15,7 @@ FLOORS = {
         *("synthetic", "datasets", "setting"),
     ),
     "lightning_modules": (
-        *("coordinates", "weights", "metrics", "training", "backbones", "landmarkers", "warping", "augment"),
+        *("devices", "coordinates", "weights", "metrics", "training", "backbones", "landmarkers", "warping", "augment"),
         *("translation", "methods"),
     ),
     "callbacks": (),
@@ -25,13 +25,13 @@ FLOORS = {
     ),
     "experiments": (
         *(
+            "machine",
             "errors",
             "intervals",
             "run_folder",
             "catalogue",
             "compose",
             "checkpoints",
-            "fields",
             "detectors",
             "published_sets",
             "scoring",

@@ -16,9 +16,9 @@ from experiments.analysis.parts import TABLE_HEAD, table_rows
 from experiments.analysis.report import write_errors
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
 from experiments.commands.evaluate import labelled_faces, protocol_of, with_detected_boxes
-from experiments.compose import setting_data
 from experiments.errors import UsageError, nearest
 from experiments.grids.tables import Table
+from experiments.published_sets import setting_data
 from experiments.run_folder import output_file
 from experiments.scoring import Protocol
 from lightning_modules.landmarkers.inference import Inference

@@ -15,9 +15,9 @@ from datamodules.files import read_face
 from datamodules.formats import bad_file
 from datamodules.transforms import FaceTransform, crop_square
 from experiments.analysis.warped_pairs import GRADIENTS, Gradient, draw_figure
+from experiments.artifacts.field_files import read_field
 from experiments.checkpoints import load_landmarker
 from experiments.errors import UsageError
-from experiments.fields import read_field
 from experiments.run_folder import output_file
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import find_in_images

@@ -173,7 +173,7 @@ class FaceWarping(Adaptation):
     @property
     def warper_learns(self) -> bool:
         """Whether a gradient reaches anything in warper steps. Without one, as in the published program, they change
-        batch-norm statistics alone: Adam does not move on a gradient of zero, so none is computed."""
+        batch-norm statistics alone: Adam does not move on a gradient of zero, so the networks' is not computed."""
         return bool(self.warper.gradient_through_warp or self.anchor_weight or self.gamma)
 
     # --- steps --------------------------------------------------------------------------------------------------
@@ -195,8 +195,10 @@ class FaceWarping(Adaptation):
             loss = loss + sum(0.0 * parameter.sum() for parameter in self.gamma)
         size = len(batch.source) or len(batch.target or [])  # a mixed batch may be without photos
         self.log(f"train/{phase}_loss", loss.detach(), prog_bar=True, batch_size=size)
-        if phase != "warper" or self.warper_learns:
-            self.update(loss, WARPER if phase == "warper" else PROXIMAL)
+        if phase == "warper" and not self.warper_learns:
+            # The step is made all the same, on gradients of zero: it is counted, and Adam's state stays in step.
+            loss = loss + sum(0.0 * parameter.sum() for parameter in self.landmarker.parameters())
+        self.update(loss, WARPER if phase == "warper" else PROXIMAL)
 
     def warp(self, source: FaceBatch, target: FaceBatch) -> tuple[WarpTerms, Tensor]:
         """Warp each photo onto its stylised face.

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("ddp")
     config = write_config(top / "tiny.yaml", TINY, PHASES, TWO_PROCESSES)
     command = [sys.executable, "-m", "experiments", "train", "--setting=da_cariface", config]
-    command += [f"--paths.runs={top}/runs", "--trainer.callbacks+=tests.experiments.ranks.RankReport"]
+    command += [f"--paths.runs={top}/runs", "--trainer.callbacks+=tests.experiments.processes.ranks.RankReport"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     # In a session of its own, so that both processes can be ended if they wait for each other for ever.
     process = subprocess.Popen(

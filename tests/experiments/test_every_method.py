@@ -30,7 +30,7 @@ from tests.experiments.helpers import (
     run,
     write_config,
 )
-from tests.experiments.two_processes import run_on_two_processes
+from tests.experiments.processes.two_processes import run_on_two_processes
 
 pytestmark = RESUMING
 
@@ -160,7 +160,7 @@ def two(method: str) -> dict[str, Any]:
 
 def report(shared: Shared) -> str:
     """A configuration in which both processes tell what they have at the end of a run."""
-    return _layer(shared, {"trainer": {"callbacks+": [{"class_path": "tests.experiments.ranks.RankReport"}]}})
+    return _layer(shared, {"trainer": {"callbacks+": [{"class_path": "tests.experiments.processes.ranks.RankReport"}]}})
 
 
 def on_two(command: list[str], folder: Path) -> list[dict[str, Any]]:

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from callbacks.drawing import RED, SYNTHETIC, draw_image, draw_landmarks, page
 from callbacks.field_drawing import draw_deformed_grid
 from datamodules.faces import DataError
+from experiments.artifacts.field_files import build_field
 from experiments.artifacts.fields import FieldTraining
 from experiments.errors import UsageError, nearest
-from experiments.fields import build_field
 from experiments.grids.cells import Runner
 from experiments.grids.figures.field_faces import TrainingData, composed, face_pairs
 from experiments.grids.figures.field_measures import FacePairs, FieldMeasures, measure_field, measures_table

@@ -56,6 +56,7 @@ def test_training_lowers_autotoons_objective(context: RunContext, caplog: pytest
     before, after = autotoon_objective(AutoToon(**LIGHT)), autotoon_objective(AutoToon(**LIGHT, weights=str(path)))  # type: ignore[arg-type]
     assert after < 0.95 * before
     assert path.parent.name.startswith("autotoon-")
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         assert trained_autotoon(pairs(), how, context, **LIGHT) == path
     assert "making" not in caplog.text

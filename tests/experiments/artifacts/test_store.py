@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from experiments.artifacts.store import Recipe, RunContext, provide
 from tests.experiments.conftest import FinishedRun
 from tests.experiments.helpers import PHASES, TINY, metrics, write_config
-from tests.experiments.two_processes import run_on_two_processes
+from tests.experiments.processes.two_processes import run_on_two_processes
 
 
 @dataclass
@@ -98,7 +98,7 @@ def test_two_processes_wait_together(tmp_path: Path, drawn_run: FinishedRun, fou
     lock = FileLock(folder / "lock")
 
     def meanwhile() -> None:
-        time.sleep(15)  # both processes are at the lock by now
+        time.sleep(7)  # both processes are at the lock by now: they are forked with all imported
         assert {path.name for path in folder.iterdir()} == {"lock"}, "no process has begun to train"
         if found:
             shutil.copy(made, folder)

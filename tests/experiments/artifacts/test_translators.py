@@ -26,7 +26,7 @@ from tests.experiments.helpers import (
     run,
     write_config,
 )
-from tests.experiments.killing import run_and_kill
+from tests.experiments.processes.killing import run_and_kill
 
 NETWORKS = {
     "generator": {

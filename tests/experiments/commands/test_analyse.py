@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.commands.analyse import analyse
-from experiments.compose import setting_data
 from experiments.errors import UsageError
+from experiments.published_sets import setting_data
 from lightning_modules.weights import shipped
 from tests.experiments.conftest import FinishedRun, OwnFolders
 from tests.experiments.helpers import refused, rows, run

@@ -10,11 +10,11 @@ import pytest
 import torch
 import yaml
 
+from experiments.artifacts.field_files import read_field
 from experiments.catalogue import file_of
 from experiments.cli import WarpmarkCLI
 from experiments.commands.grid import grid
 from experiments.errors import UsageError
-from experiments.fields import read_field
 from experiments.grids.figures.field_measures import FacePairs, log_jacobian_spread, measure_field
 from experiments.grids.grid import read_grid
 from lightning_modules.coordinates import pixel_grid

@@ -10,13 +10,13 @@ from filelock import FileLock
 
 from tests.experiments.grids.test_grid import ROWS, write
 from tests.experiments.helpers import RESUMING, TINY, merged, metrics, run
-from tests.experiments.killing import run_in_two, run_until_killed
+from tests.experiments.processes.killing import run_in_two, run_until_killed
 
 pytestmark = RESUMING
 
 SPENT = ("CPU s / epoch", "peak MiB")
 """Columns of a table that no two runs share."""
-KILLER = {"class_path": "tests.experiments.killing.KillTheGrid"}
+KILLER = {"class_path": "tests.experiments.processes.killing.KillTheGrid"}
 
 
 def table(out: Path) -> list[dict[str, str]]:

@@ -19,8 +19,8 @@ from lightning_modules.landmarkers.inference import Inference
 from lightning_modules.methods import FaceWarping, Supervised
 from lightning_modules.warping import GradientMSE, InOrder
 from tests.experiments.helpers import RESUMING, TINY, differences, learned, metrics, run, write_config
-from tests.experiments.killing import run_and_kill
-from tests.experiments.two_processes import run_on_two_processes
+from tests.experiments.processes.killing import run_and_kill
+from tests.experiments.processes.two_processes import run_on_two_processes
 
 OFFLINE = {"model.init_args.landmarker.init_args.pretrained": False, "trainer.accelerator": "cpu"}
 """Without asking timm's hub, which ``pretrained: true`` does."""
@@ -208,7 +208,7 @@ def test_two_processes_share_pseudo_landmarks_and_weights(tmp_path: Path) -> Non
     """Also where loader processes draw a proximal epoch's first batches, and so ask for boxes, before it begins."""
     two = {"trainer": {"strategy": "ddp", "max_epochs": 3, "enable_progress_bar": False}, "data": {"num_workers": 1}}
     config = write_config(tmp_path / "tiny.yaml", TINY, FEW, two)
-    report = "--trainer.callbacks+=tests.experiments.ranks.RankReport"
+    report = "--trainer.callbacks+=tests.experiments.processes.ranks.RankReport"
     run_on_two_processes(["train", "--profile=paper", config, f"--paths.runs={tmp_path}/runs", report])
     first, second = (json.loads((tmp_path / f"runs/{RUN}/ranks/{rank}.json").read_text()) for rank in (0, 1))
     assert first["pseudo_faces"] == 6

@@ -11,7 +11,7 @@ from lightning_modules.landmarkers import SLPT
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
 from lightning_modules.methods import FaceWarping
 from tests.experiments.helpers import PHASES, RESUMING, TINY, differences, learned, metrics, refused, run, write_config
-from tests.experiments.killing import run_and_kill
+from tests.experiments.processes.killing import run_and_kill
 from tests.lightning_modules.landmarkers.fixed.onnx_networks import write_fixed_points
 
 pytestmark = RESUMING

@@ -15,7 +15,7 @@ from tests.experiments.helpers import run
 # Each process is forked from one that has imported everything and done nothing: a start costs no import.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["tests.experiments.killing", *(f"experiments.commands.{name}" for name in ("train", "evaluate", "grid"))]
+    ["tests.experiments.processes.killing", *(f"experiments.commands.{name}" for name in ("train", "evaluate", "grid"))]
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tests.experiments.helpers import run
-from tests.experiments.killing import PROCESSES
+from tests.experiments.processes.killing import PROCESSES
 
 
 def run_on_two_processes(
