@@ -44,7 +44,7 @@ PAPER := table2 table3 table4 table5 table6 figure3 figure5 figure6 figure7 figu
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train evaluate analyse predict figure curves grid $(PAPER) sweep import-weights export pack card peers demo \
-	test lint bench bench-training
+	test lint bench bench-training soak
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
@@ -166,3 +166,6 @@ bench: $(VENV)/.predict ## speed and memory of the warp, of the landmarkers and 
 
 bench-training: setup ## our training beside the published program's loop: [PROFILE=paper] [DATA=root] [OUT=folder]
 	@$(RUN) bench-training --profile "$$PROFILE" $(call option,DATA,data) $(call option,OUT,out) $(ARGS)
+
+soak: setup ## kill short random runs 200 times and go on with them: all must end as if never stopped [SEED=0] [OUT=folder]
+	@$(RUN) bench-soak --seed "$$SEED" $(call option,OUT,out) $(ARGS)

@@ -22,7 +22,7 @@ from datamodules.faces import (
     UnlabelledFaces,
 )
 from datamodules.files import OnError
-from datamodules.loading import TestSet
+from datamodules.loading import TestSet, chosen_workers
 from datamodules.ranges import at_least
 from datamodules.transforms import Augmentation
 
@@ -51,7 +51,10 @@ class SettingDataModule(ExperimentDataModule):
         batch_size: pairs per training step and process.
         eval_batch_size: faces per evaluation step.
         steps_per_epoch: training steps of an epoch; by default one pass over the source.
-        num_workers: loader processes; 0 loads in the training process.
+        num_workers: loader processes; 0 loads in the training process, ``auto`` chooses by this machine's cores (see
+            :func:`~datamodules.loading.workers_of_machine`).
+        cache_mib: memory, in MiB, in which decoded, shrunk faces are kept from epoch to epoch; by default a quarter of
+            what is available, at most 16 GiB. 0 keeps none. Faces beyond it are decoded anew.
         augmentation: of training crops.
         on_error: what an unreadable image or landmark file does, in every set: ``raise`` an error that names it, or
             ``skip`` it and log how many there were.
@@ -81,7 +84,8 @@ class SettingDataModule(ExperimentDataModule):
         batch_size: int = 16,
         eval_batch_size: int = 32,
         steps_per_epoch: int | None = None,
-        num_workers: int = 0,
+        num_workers: int | Literal["auto"] = 0,
+        cache_mib: int | None = None,
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
         on_error: OnError = "raise",
         strict_counts: bool | None = None,
@@ -91,13 +95,14 @@ class SettingDataModule(ExperimentDataModule):
         super().__init__()
         at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size, steps_per_epoch=steps_per_epoch)
         at_least(8, image_size=image_size)
-        at_least(0, num_workers=num_workers, seed=seed)
+        at_least(0, num_workers=None if num_workers == "auto" else num_workers, seed=seed, cache_mib=cache_mib)
         at_least(1, limit=limit)
         if oracle_box and target_box == "detected":
             raise ValueError("oracle_box is true and target_box is detected; expected one of them. Leave one out.")
-        self.target_box = target_box
+        self.target_box, self.cache_mib = target_box, cache_mib
         self.image_size, self.batch_size, self.eval_batch_size = image_size, batch_size, eval_batch_size
-        self.steps_per_epoch, self.num_workers = steps_per_epoch, num_workers
+        self.steps_per_epoch = steps_per_epoch
+        self.num_workers = chosen_workers() if num_workers == "auto" else num_workers
         self.augmentation, self.seed, self.oracle_box = augmentation, seed, oracle_box
         self.limit = limit
         self._source, self._target, self._tests = list(source), list(target), list(tests)
