@@ -10,12 +10,24 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "datamodules": (
-        *("ibug68", "faces", "formats", "layout", "files", "resampling", "augmentation", "transforms", "store"),
+        *(
+            "ranges",
+            "ibug68",
+            "faces",
+            "formats",
+            "layout",
+            "files",
+            "resampling",
+            "augmentation",
+            "transforms",
+            "store",
+        ),
         *("kept", "loading", "experiment", "base"),
         *("synthetic", "datasets", "setting"),
     ),
     "lightning_modules": (
-        *("devices", "coordinates", "weights", "metrics", "training", "backbones", "landmarkers", "warping", "augment"),
+        *("devices", "coordinates", "sampling", "weights", "finite", "metrics", "standing_out", "training"),
+        *("backbones", "landmarkers", "warping", "augment"),
         *("translation", "methods"),
     ),
     "callbacks": (),
@@ -27,6 +39,8 @@ FLOORS = {
         *(
             "machine",
             "errors",
+            "plain_json",
+            "numbers",
             "intervals",
             "run_folder",
             "catalogue",

@@ -9,8 +9,7 @@ import timm  # noqa: F401
 
 import callbacks
 import datamodules
-import experiments.cli
-import experiments.commands.train  # noqa: F401
+import experiments.cli  # noqa: F401
 import lightning_modules.landmarkers
 import lightning_modules.methods
 import lightning_modules.translation

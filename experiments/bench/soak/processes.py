@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import resource
+import runpy
 import signal
 import sys
 import time
@@ -18,7 +19,9 @@ WAYS: Final[tuple[Way, ...]] = ("SIGKILL", "SIGTERM", "full disk")
 
 # Each process is forked from one that has imported everything and done nothing: a start costs no import.
 _PROCESSES: Final = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["experiments.bench.soak.imported", "experiments.command_line", __name__])
+_PROCESSES.set_forkserver_preload(
+    ["experiments.bench.soak.imported", "experiments.command_line", "experiments.commands.train", __name__]
+)
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,6 @@ def run(command: Sequence[str], log: Path, stop: Stop | None = None) -> Ended:
 
 
 def _run(command: list[str], log: str, limit: int | None) -> None:
-    from experiments.command_line import main
-
     with Path(log).open("a", encoding="utf-8") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
@@ -93,7 +94,8 @@ def _run(command: list[str], log: str, limit: int | None) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
-        main(command)
+        sys.argv = ["experiments", *command]
+        runpy.run_module("experiments", run_name="__main__")
     except Exception:
         traceback.print_exc()
         os._exit(1)
