@@ -79,6 +79,9 @@ class FileFaces(FaceSet):
             return [i for i, entry in enumerate(self.entries) if entry.frontal]
         return super().frontal()
 
+    def files(self) -> list[Path]:
+        return list(self.paths)
+
     def fingerprint(self) -> str:
         """Hash of paths below the common folder, file sizes, landmarks and boxes; it stays when the data are moved."""
         top = os.path.commonpath([path.absolute().parent for path in self.paths])

@@ -1,9 +1,12 @@
 """The Lightning command line: ``python -m experiments fit --config …``."""
 
 import logging
+import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
 import torch
@@ -14,13 +17,18 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from typing_extensions import override
 
+from datamodules.faces import FaceSet
 from datamodules.setting import SettingDataModule
 from experiments.artifacts import Pretraining, RunContext, Translation, pretrained_start, trained_translator
+from experiments.artifacts.pictures import NOTE, PictureContents, pictures_of
+from experiments.artifacts.store import key_of
 from experiments.artifacts.translators import load_translator_weights
 from experiments.checkpoints import landmarker_spec, load_start, load_weights, read_checkpoint
 from experiments.detectors import TargetDetection
 from experiments.errors import UsageError, option_error
-from experiments.run_folder import prepare_run_folder
+from experiments.run_folder import RunFolder, is_run_folder
+from experiments.runs.configuration import with_interpolations
+from experiments.runs.resuming import check_resumed
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.translation import Translator
 
@@ -89,8 +97,26 @@ class Paths:
     runs: str = "runs"
 
 
+class RunParser(LightningArgumentParser):
+    """The Lightning CLI's parser, which also keeps a configuration as it was before ``${…}`` was resolved.
+
+    Attributes:
+        written: what was parsed last, if it had any.
+    """
+
+    written: Mapping[str, Any] = MappingProxyType({})
+
+    @override
+    def dump(self, *args: Any, **options: Any) -> str:
+        text: str = super().dump(*args, **options)
+        if "${" in text:
+            # jsonargparse hands itself the configuration in this form in order to resolve it.
+            self.written = yaml.safe_load(text)
+        return text
+
+
 class SaveRunConfig(SaveConfigCallback):
-    """Writes the complete configuration to the run's own folder, as ``config.yaml``."""
+    """Writes the complete configuration to the run's own folder, as ``config.yaml``, with its ``${…}`` in place."""
 
     @override
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -98,7 +124,13 @@ class SaveRunConfig(SaveConfigCallback):
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, folder / self.config_filename, skip_none=False, overwrite=True)
+        written = self.parser.written if isinstance(self.parser, RunParser) else {}
+        content = with_interpolations(yaml.safe_load(self.parser.dump(self.config, skip_unset=False)), written)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+        # A configuration may be what the run was begun by, and a kill must not leave half of one.
+        unfinished = folder / f"{self.config_filename}.unfinished"
+        unfinished.write_text(f"# {', '.join(self.parser.dump_header or [])}\n{text}", encoding="utf-8")
+        unfinished.replace(folder / self.config_filename)
 
 
 class WarpmarkCLI(LightningCLI):
@@ -118,6 +150,7 @@ class WarpmarkCLI(LightningCLI):
             subclass_mode_model=True,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
+            parser_class=RunParser,
             parser_kwargs=_PARSER | dict.fromkeys(self.subcommands(), _PARSER),
             seed_everything_default=0,
             args=args,
@@ -173,6 +206,11 @@ class WarpmarkCLI(LightningCLI):
         options = self.config.get(str(self.subcommand), self.config)
         torch.set_float32_matmul_precision(options.machine.float32_matmul_precision)
         trainer = options.trainer
+        if trainer.default_root_dir is None:
+            raise UsageError(
+                "--trainer.default_root_dir is null (YAML takes a name that begins with # for a comment); expected the "
+                "run's folder. Leave it out and give --paths.runs, or write ./ before the name."
+            )
         if trainer.accelerator == "auto" and torch.backends.mps.is_available():
             # Splines are solved and errors measured in float64, which Apple's GPUs do not have.
             trainer.accelerator = "cpu"
@@ -197,6 +235,13 @@ class WarpmarkCLI(LightningCLI):
         self.landmarker_config = config["model"]["init_args"]["landmarker"]
         self.translator_config = config["model"]["init_args"].get("translator")
         self.method.landmarker_spec = landmarker_spec(self.landmarker_config)
+        self.configuration = config
+        self.folder = RunFolder(Path(self.trainer.default_root_dir))
+        self.contents = PictureContents(Path(self.options.paths.runs) / NOTE)
+
+    def after_fit(self) -> None:
+        """Let other runs have the folder."""
+        self.folder.release()
 
     def before_fit(self) -> None:
         """Check folder, files and checkpoint before any training time is spent, then provide the pretrained start."""
@@ -209,13 +254,17 @@ class WarpmarkCLI(LightningCLI):
             ckpt_path: the checkpoint to resume from, if any.
             keep_folder: go on in the run's folder even if there is no checkpoint yet.
         """
-        resume = keep_folder or bool(ckpt_path)
+        folder = Path(self.trainer.default_root_dir)
+        last = folder / "checkpoints/last.ckpt"
+        if str(ckpt_path) == "last":  # Lightning looks for it in the run's folder
+            ckpt_path, keep_folder = last if last.exists() else None, True
+        # Going on from a checkpoint of elsewhere is another run.
+        resume = keep_folder or bool(ckpt_path and Path(ckpt_path).resolve().is_relative_to(folder.resolve()))
         log.info("device: %s × %d", type(self.trainer.accelerator).__name__, self.trainer.num_devices)
         # All that can be wrong is found before an earlier run is moved aside and any time is spent.
         self._check(ckpt_path, resume)
         if self.trainer.is_global_zero:
-            folder = Path(self.trainer.default_root_dir)
-            prepare_run_folder(folder, resume)
+            self.folder.take(resume)
             if self.target_detection.found is not None:
                 self.target_detection.found.write(folder / "target_boxes.csv")
         self.start = self.provide_start()
@@ -233,7 +282,7 @@ class WarpmarkCLI(LightningCLI):
     def context(self) -> RunContext:
         """What making the run's artifacts takes from it."""
         runs, seed = Path(self.options.paths.runs), self.options.seed_everything
-        return RunContext(runs, seed, self.trainer_config, self.trainer.strategy)
+        return RunContext(runs, seed, self.trainer_config, self.trainer.strategy, self.contents)
 
     def provide_start(self) -> Path | None:
         """Give the landmarker its pretrained start; returns its file, or None if the method needs none."""
@@ -241,13 +290,15 @@ class WarpmarkCLI(LightningCLI):
         return pretrained_start(self.method, self.data, how, self.landmarker_config, self.context)
 
     def _check(self, ckpt_path: str | Path | None, resume: bool) -> None:
-        """Refuse a trainer, files and checkpoints that do not go with the method."""
+        """Refuse a trainer, places, files and checkpoints that do not go with the method or with each other."""
+        _require_own_places(self.trainer)
         method, options = self.method, self.options
         try:
             method.check_trainer(self.trainer)
         except ValueError as error:
             raise UsageError(str(error)) from error
         self.data.setup()
+        method.faces = self._faces()
         if (method.needs_target or method.needs_translator) and self.data.target_faces is None:
             raise UsageError(
                 f"{type(method).__name__} learns from unlabelled stylised faces, and the setting has no target. "
@@ -256,11 +307,28 @@ class WarpmarkCLI(LightningCLI):
         if not (ckpt_path or options.pretraining.checkpoint):
             self._require_learned_layers()
         if ckpt_path:
-            load_weights(method.landmarker, read_checkpoint(ckpt_path), ckpt_path)
+            checkpoint = read_checkpoint(ckpt_path)
+            if resume:
+                check_resumed(Path(self.trainer.default_root_dir), self.configuration, checkpoint, method.faces)
+            load_weights(method.landmarker, checkpoint, ckpt_path)
         elif method.needs_translator and options.translation.checkpoint:
             load_translator_weights(self.translator, options.translation.checkpoint)
         if options.pretraining.checkpoint and self.trainer.is_global_zero:
             self._check_start(Path(options.pretraining.checkpoint), resume)
+
+    def _faces(self) -> dict[str, str]:
+        """The faces of each role in a few letters: names, labels, and what the pictures hold."""
+        roles: dict[str, list[FaceSet]] = {
+            "source": [self.data.source_faces],
+            "target": [] if self.data.target_faces is None else [self.data.target_faces],
+            "tests": [test.faces for test in self.data.test_sets],
+        }
+        # Boxes that were detected are not the same bit for bit on another machine.
+        named = {
+            role: [re.sub(r"boxed\(\w+\)", "boxed", faces.fingerprint()) for faces in roles[role]] for role in roles
+        }
+        held = {role: self.contents.of(pictures_of(roles[role])) for role in roles}
+        return {role: key_of({"sets": named[role], "pictures": held[role]}) for role in roles}
 
     def _require_learned_layers(self) -> None:
         """Refuse a landmarker that would keep layers as they were drawn at random."""
@@ -281,4 +349,22 @@ class WarpmarkCLI(LightningCLI):
             raise UsageError(
                 f"{checkpoint}: lies in the folder of this very run, which would be moved aside. Copy it to another "
                 "place, or give the new run another SEED or --paths.runs."
+            )
+
+
+def _require_own_places(trainer: Trainer) -> None:
+    """Refuse to write weights or logs of a run into the folder of another.
+
+    Configurations of earlier versions name these folders in full, whatever folder the run is given.
+    """
+    root = Path(trainer.default_root_dir).resolve()
+    places = [("trainer.callbacks", getattr(callback, "dirpath", None)) for callback in trainer.checkpoint_callbacks]
+    places += [("trainer.logger", logger.save_dir) for logger in trainer.loggers]
+    for option, place in places:
+        folder = Path(place or root).resolve()
+        if not folder.is_relative_to(root) and any(is_run_folder(one) for one in (folder, folder.parent)):
+            raise UsageError(
+                f"{option}: would write into {place}, the folder of another run; expected a place within "
+                f"trainer.default_root_dir, {trainer.default_root_dir}. Write ${{trainer.default_root_dir}} in its "
+                "place in the configuration, or give the run that folder."
             )

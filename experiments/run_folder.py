@@ -2,33 +2,117 @@
 
 import logging
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
 
 from experiments.errors import UsageError
 
 log = logging.getLogger(__name__)
 
+LOCK: Final = ".lock"
+"""In a run's folder, while it runs and after: which run holds the folder."""
+_WRITTEN: Final = ("metrics.json", "nme.csv", "cost.json", "checkpoints", "csv", "target_boxes.csv")
+"""What runs write, sooner or later, beside their configuration."""
 
-def prepare_run_folder(folder: Path, resume: bool) -> None:
-    """Make a run's folder; an earlier run there is kept under another name unless it is to be resumed.
 
-    Of a distributed run the first process does it: the others find the folder made.
+class RunFolder:
+    """A run's folder, which one run at a time holds: two would mix the weights of one with the scores of the other.
 
-    Raises:
-        UsageError: the folder cannot be written.
+    Args:
+        path: of the folder, made when it is taken.
     """
-    try:
-        if not resume and folder.is_dir() and any(folder.iterdir()):
-            kept = _free_name(folder)
-            folder.rename(kept)
-            log.warning("kept the earlier run in %s as %s (RESUME=1 goes on with it instead)", folder, kept)
-        _require_writable(folder)
-    except OSError as error:
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: FileLock | None = None
+
+    def take(self, resume: bool) -> None:
+        """Make the folder, and hold it until :meth:`release` or the end of this process.
+
+        An earlier run there is kept under another name unless it is to be resumed. Of a distributed run the first
+        process does it: the others find the folder made.
+
+        Raises:
+            UsageError: another run holds it, it holds what is no run's, or it cannot be written.
+        """
+        earlier = None
+        try:
+            if found := _entries(self.path):
+                self._require_a_run(found)
+                earlier = None if resume else self._move_aside()
+            _require_writable(self.path)
+            self._lock = _held(self.path)
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: cannot be written ({error.strerror or error}). Runs are written under `paths.runs`; "
+                "give one that you may write to, e.g. ARGS=--paths.runs=DIR."
+            ) from error
+        finally:
+            # Not before the new folder is held: who waited for the old one would move the new one aside.
+            if earlier is not None:
+                earlier.release()
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def _require_a_run(self, found: Sequence[str]) -> None:
+        if is_run_folder(self.path):
+            return
         raise UsageError(
-            f"{folder}: cannot be written ({error.strerror or error}). Runs are written under `paths.runs`; give one "
-            "that you may write to, e.g. ARGS=--paths.runs=DIR."
+            f"{self.path}: found {_some(found)}, which no run wrote, and which stay as they are; expected a folder of "
+            f"the run's own. Give a new or an empty one, e.g. --trainer.default_root_dir={self.path / 'run1'}, or "
+            "leave that option out and give --paths.runs."
+        )
+
+    def _move_aside(self) -> FileLock:
+        """Give an earlier run another name; returns its lock, held."""
+        if Path.cwd().is_relative_to(self.path.resolve()):
+            raise UsageError(
+                f"{self.path}: is the folder that you work in, and holds an earlier run, which would be moved aside. "
+                "Start from another folder, or give RESUME=1 to go on with that run."
+            )
+        earlier = _held(self.path)
+        try:
+            kept = _free_name(self.path)
+            self.path.rename(kept)
+        except BaseException:
+            earlier.release()
+            raise
+        log.warning("kept the earlier run in %s as %s (RESUME=1 goes on with it instead)", self.path, kept)
+        return earlier
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a run of ours was begun in a folder: by what each writes, not by the folder's name."""
+    marks = [(folder / name).exists() for name in (LOCK, "config.yaml")]
+    return all(marks) or (any(marks) and any((folder / name).exists() for name in _WRITTEN))
+
+
+def _held(folder: Path) -> FileLock:
+    """The lock of a folder that is there."""
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UsageError(
+            f"{folder}: another run is at work in it. Wait for it to end, or give this one another SEED, or another "
+            "place by --paths.runs."
         ) from error
+    return lock
+
+
+def _entries(folder: Path) -> list[str]:
+    """What a folder holds but for a lock, which a run leaves that was stopped before it wrote anything."""
+    return sorted(path.name for path in folder.iterdir() if path.name != LOCK) if folder.is_dir() else []
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
 
 
 def output_file(name: str, suffixes: Collection[str] = (), inputs: Collection[str] = ()) -> Path:
@@ -64,7 +148,7 @@ def _require_writable(folder: Path) -> None:
 
 
 def _free_name(folder: Path) -> Path:
-    number = 1
+    folder, number = folder.resolve(), 1
     while (kept := folder.with_name(f"{folder.name}-earlier{number}")).exists():
         number += 1
     return kept

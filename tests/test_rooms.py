@@ -28,6 +28,7 @@ FLOORS = {
             "errors",
             "intervals",
             "run_folder",
+            "runs",
             "catalogue",
             "compose",
             "checkpoints",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.setting import SettingDataModule
+from experiments.artifacts.pictures import pictures_of
 from experiments.artifacts.store import Recipe, RunContext, provide
 from experiments.checkpoints import load_start, tell_origin
 from lightning_modules.methods.base import FaceMethod
@@ -66,6 +67,10 @@ class Start(Recipe):
             "steps_per_epoch": data.steps_per_epoch,
             "image_size": data.image_size,
         }
+
+    def pictures(self) -> list[Path]:
+        """The source's."""
+        return pictures_of([self.data.source_faces])
 
     def make(self, folder: Path, context: RunContext) -> None:
         """Train the method's landmarker on the source."""

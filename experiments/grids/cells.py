@@ -19,7 +19,7 @@ from experiments.compose import Choices
 from experiments.errors import UsageError
 from experiments.grids.contents import Contents
 from experiments.grids.grid import Cell, Grid
-from experiments.run_folder import prepare_run_folder
+from experiments.run_folder import RunFolder
 from lightning_modules.methods.supervised import Supervised
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,9 @@ class Runner:
         folder = self.out / cell.name
         if folder.exists():
             log.warning("%s: was made of %s; it is made anew", cell.name, outdated)
-        prepare_run_folder(folder, resume=False)
+        place = RunFolder(folder)
+        place.take(resume=False)
+        place.release()
 
     def _lock(self, cell: Cell) -> FileLock:
         return FileLock(self.out / f"{cell.name}.lock", blocking=False)
