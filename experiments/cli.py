@@ -17,6 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from typing_extensions import override
 
+from callbacks.stopping import ToldWhenStopped
 from datamodules.faces import FaceSet
 from datamodules.setting import SettingDataModule
 from experiments.artifacts import Pretraining, RunContext, Translation, pretrained_start, trained_translator
@@ -44,6 +45,8 @@ _HARMLESS: Final = (
     r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
 )
 """Warnings of Lightning that say nothing about a run of ours."""
+_OF_LIGHTNING: Final = ("last", "best", "hpc", "registry")
+"""What Lightning takes for ``ckpt_path`` beside a file."""
 _PARSER: Final = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
 
 
@@ -186,7 +189,13 @@ class WarpmarkCLI(LightningCLI):
             print(parser.dump(options, skip_none=False, skip_default="skip_default" in printing[0]))
             raise SystemExit(0)
         self.config = Namespace(subcommand=name, **{name: options}) if name else options  # type: ignore[no-untyped-call]
-        if (path := options.get("ckpt_path")) and Path(path).is_file():
+        path = options.get("ckpt_path")
+        if path and str(path) not in _OF_LIGHTNING and "://" not in str(path):
+            if not Path(path).is_file():
+                raise UsageError(
+                    f"--ckpt_path: found no file {path} (looked from {Path.cwd()}); expected a checkpoint of a run, e.g. "
+                    "runs/SETTING/METHOD-LANDMARKER/seed0/checkpoints/last.ckpt, or last."
+                )
             read_checkpoint(path)
 
     @property
@@ -211,6 +220,11 @@ class WarpmarkCLI(LightningCLI):
                 "--trainer.default_root_dir is null (YAML takes a name that begins with # for a comment); expected the "
                 "run's folder. Leave it out and give --paths.runs, or write ./ before the name."
             )
+        if str(trainer.default_root_dir).startswith("~"):
+            raise UsageError(
+                f"{trainer.default_root_dir}: only a shell knows ~. Write the folder in full in paths.runs."
+            )
+        _require_intervals(trainer)
         if trainer.accelerator == "auto" and torch.backends.mps.is_available():
             # Splines are solved and errors measured in float64, which Apple's GPUs do not have.
             trainer.accelerator = "cpu"
@@ -236,6 +250,9 @@ class WarpmarkCLI(LightningCLI):
         self.translator_config = config["model"]["init_args"].get("translator")
         self.method.landmarker_spec = landmarker_spec(self.landmarker_config)
         self.configuration = config
+        last = Path(self.trainer.default_root_dir) / "checkpoints/last.ckpt"
+        how = "RESUME=1 (--resume)" if self.subcommand is None else f"{self.subcommand} … --ckpt_path={last}"
+        cast(Any, self.trainer).callbacks.append(ToldWhenStopped(last, f"{how} goes on from there."))
         self.folder = RunFolder(Path(self.trainer.default_root_dir))
         self.contents = PictureContents(Path(self.options.paths.runs) / NOTE)
 
@@ -350,6 +367,14 @@ class WarpmarkCLI(LightningCLI):
                 f"{checkpoint}: lies in the folder of this very run, which would be moved aside. Copy it to another "
                 "place, or give the new run another SEED or --paths.runs."
             )
+
+
+def _require_intervals(trainer: Any) -> None:
+    """Refuse intervals of nothing, by which Lightning would divide."""
+    for name in ("val_check_interval", "check_val_every_n_epoch", "log_every_n_steps", "accumulate_grad_batches"):
+        value = getattr(trainer, name)
+        if isinstance(value, int | float) and value <= 0 and not (name == "log_every_n_steps" and value == 0):
+            raise UsageError(f"--trainer.{name}: found {value}, expected more than 0. Leave it out for the usual one.")
 
 
 def _require_own_places(trainer: Trainer) -> None:

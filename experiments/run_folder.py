@@ -17,6 +17,9 @@ LOCK: Final = ".lock"
 _WRITTEN: Final = ("metrics.json", "nme.csv", "cost.json", "checkpoints", "csv", "target_boxes.csv")
 """What runs write, sooner or later, beside their configuration."""
 
+_SUFFIXES: Final = (".json", ".md", ".csv", ".tex", ".txt", ".yaml", ".yml")
+"""Suffixes of outputs, in place of which that of a further output stands."""
+
 
 class RunFolder:
     """A run's folder, which one run at a time holds: two would mix the weights of one with the scores of the other.
@@ -139,6 +142,15 @@ def output_file(name: str, suffixes: Collection[str] = (), inputs: Collection[st
     except OSError as error:
         raise UsageError(f"{out}: cannot be written ({error.strerror}). Give another OUT.") from error
     return out
+
+
+def beside(file: Path, ending: str) -> Path:
+    """A further output beside an output file: ``run.json`` and ``.faces.csv`` make ``run.faces.csv``.
+
+    What follows a dot in a name without a usual suffix is a part of it: ``run1.5`` is not ``run1.6``.
+    """
+    stem = file.stem if file.suffix.lower() in _SUFFIXES else file.name
+    return file.with_name(stem + ending)
 
 
 def _require_writable(folder: Path) -> None:

@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import ParallelStrategy, Strategy
 
 from callbacks.exact_resume import AtomicCheckpointIO, ExactResume
 from callbacks.progress import PhaseProgressBar
+from callbacks.stopping import ToldWhenStopped
 from experiments.artifacts.pictures import PictureContents, place_for
 from experiments.compose import build
 from experiments.errors import UsageError
@@ -81,10 +82,11 @@ class RunContext:
         last = ModelCheckpoint(
             folder, filename=Path(_UNFINISHED).stem, enable_version_counter=False, save_on_train_epoch_end=True
         )
+        told = ToldWhenStopped(folder / _UNFINISHED, "The same command goes on from there.")
         return Trainer(
             **{**shared, **options},
             default_root_dir=folder,
-            callbacks=[last, ExactResume(), *([] if without_bar else [PhaseProgressBar()])],
+            callbacks=[last, ExactResume(), told, *([] if without_bar else [PhaseProgressBar()])],
             plugins=[AtomicCheckpointIO()],
             logger=CSVLogger(folder, name="csv"),
             use_distributed_sampler=False,

@@ -22,6 +22,7 @@ FIGURES = {"nme", "fr@8", "auc@8", "n"}
 
 def test_the_folder_of_a_run(drawn_run: FinishedRun) -> None:
     expected = {
+        ".lock",
         "config.yaml",
         "metrics.json",
         "nme.csv",
