@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
@@ -26,9 +27,9 @@ from experiments.artifacts.store import key_of
 from experiments.artifacts.translators import load_translator_weights
 from experiments.checkpoints import landmarker_spec, load_start, load_weights, read_checkpoint
 from experiments.detectors import TargetDetection
-from experiments.errors import UsageError, option_error
-from experiments.run_folder import RunFolder, is_run_folder
+from experiments.errors import UsageError, option_error, told
 from experiments.runs.configuration import with_interpolations
+from experiments.runs.folder import RunFolder, is_run_folder
 from experiments.runs.resuming import check_resumed
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.translation import Translator
@@ -48,6 +49,9 @@ _HARMLESS: Final = (
 _OF_LIGHTNING: Final = ("last", "best", "hpc", "registry")
 """What Lightning takes for ``ckpt_path`` beside a file."""
 _PARSER: Final = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
+
+# Lightning has defaults (a Timer's interval) that PyYAML would not write.
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
 
 
 @dataclass
@@ -193,7 +197,7 @@ class WarpmarkCLI(LightningCLI):
         if path and str(path) not in _OF_LIGHTNING and "://" not in str(path):
             if not Path(path).is_file():
                 raise UsageError(
-                    f"--ckpt_path: found no file {path} (looked from {Path.cwd()}); expected a checkpoint of a run, e.g. "
+                    f"--ckpt_path: found no file {path} (looked from {Path.cwd()}); expected a run's checkpoint, e.g. "
                     "runs/SETTING/METHOD-LANDMARKER/seed0/checkpoints/last.ckpt, or last."
                 )
             read_checkpoint(path)
@@ -202,6 +206,16 @@ class WarpmarkCLI(LightningCLI):
     def options(self) -> Any:
         """The configuration of the subcommand (or of the run), with classes instantiated."""
         return self.config_init.get(str(self.subcommand), self.config_init)
+
+    @override
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if isinstance(error, UsageError) or told(error.__cause__) is not None:
+                raise
+            # What a class, or the class that took its place, says of its arguments.
+            raise option_error(str(error), ()) from error
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -220,6 +234,8 @@ class WarpmarkCLI(LightningCLI):
                 "--trainer.default_root_dir is null (YAML takes a name that begins with # for a comment); expected the "
                 "run's folder. Leave it out and give --paths.runs, or write ./ before the name."
             )
+        if not options.paths.runs:
+            raise UsageError("--paths.runs is empty; expected the folder under which runs are written. Leave it out.")
         if str(trainer.default_root_dir).startswith("~"):
             raise UsageError(
                 f"{trainer.default_root_dir}: only a shell knows ~. Write the folder in full in paths.runs."
@@ -273,6 +289,10 @@ class WarpmarkCLI(LightningCLI):
         """
         folder = Path(self.trainer.default_root_dir)
         last = folder / "checkpoints/last.ckpt"
+        if str(ckpt_path) in _OF_LIGHTNING[1:]:
+            raise UsageError(
+                f"--ckpt_path={ckpt_path}: training goes on from a file, or from the last checkpoint (last)."
+            )
         if str(ckpt_path) == "last":  # Lightning looks for it in the run's folder
             ckpt_path, keep_folder = last if last.exists() else None, True
         # Going on from a checkpoint of elsewhere is another run.

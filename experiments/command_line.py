@@ -36,6 +36,8 @@ _GROUPS: Final = (
 )
 """The Lightning CLI's options that take a file or a class; ``data`` is one of our own commands' options."""
 
+_RENAMED: Final = {"compare": "grid GRID"}
+"""Commands of earlier versions, and what took their place."""
 _INTERRUPTED: Final = 128 + signal.SIGINT
 _TERMINATED: Final = 128 + signal.SIGTERM
 
@@ -76,6 +78,8 @@ def command(name: str) -> Callable[..., Any]:
         UsageError: there is no such command; the message suggests the nearest.
     """
     modules = command_modules()
+    if name in _RENAMED:
+        raise UsageError(f"{name!r} is no command any more: what it did, `warpmark {_RENAMED[name]}` does.")
     if name not in modules:
         raise UsageError(f"{name!r} is no command. {nearest(name, [*modules, *LIGHTNING])}")
     module = importlib.import_module(f"experiments.commands.{modules[name]}")

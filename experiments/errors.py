@@ -50,15 +50,21 @@ def _of_library(error: BaseException) -> str | None:
                 f"Weights & Biases refuses: {said.rstrip('.')}. Log in once with `wandb login`, or keep the log on "
                 "this machine with WANDB_MODE=offline, or leave WANDB out."
             )
-    if isinstance(error, ValueError) and _raised_in(error).startswith("lightning."):
+    if not isinstance(error, ValueError | RuntimeError):
+        return None
+    module, line = _raised_in(error)
+    if module.startswith("lightning."):
         return f"the trainer refuses its options: {said}"
-    return None
+    # A check of an argument, not a mistake of the program: ours say what to change, torch's what is wrong.
+    checks = type(error) is ValueError and line.startswith("raise ")
+    return said if checks and module.startswith((*_ROOMS, "torch.optim", "torch.utils.data")) else None
 
 
-def _raised_in(error: BaseException) -> str:
-    """The module whose code raised an error."""
+def _raised_in(error: BaseException) -> tuple[str, str]:
+    """The module whose code raised an error, and the line."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return str(frames[-1].f_globals.get("__name__", "")) if frames else ""
+    module = str(frames[-1].f_globals.get("__name__", "")) if frames else ""
+    return module, (traceback.extract_tb(error.__traceback__)[-1].line or "") if frames else ""
 
 
 def _of_disk(error: BaseException) -> str | None:

@@ -27,7 +27,6 @@ FLOORS = {
             "machine",
             "errors",
             "intervals",
-            "run_folder",
             "runs",
             "catalogue",
             "compose",
