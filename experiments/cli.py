@@ -1,36 +1,31 @@
 """The Lightning command line: ``python -m experiments fit --config …``."""
 
 import logging
-import re
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
 import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
 from callbacks.stopping import ToldWhenStopped
-from datamodules.faces import FaceSet
 from datamodules.setting import SettingDataModule
 from experiments.artifacts import Pretraining, RunContext, Translation, pretrained_start, trained_translator
-from experiments.artifacts.pictures import NOTE, PictureContents, pictures_of
-from experiments.artifacts.store import key_of
+from experiments.artifacts.pictures import NOTE, PictureContents
+from experiments.artifacts.roles import faces_by_role
 from experiments.artifacts.translators import load_translator_weights
 from experiments.checkpoints import landmarker_spec, load_start, load_weights, read_checkpoint
 from experiments.detectors import TargetDetection
-from experiments.errors import UsageError, option_error, told
-from experiments.runs.configuration import with_interpolations
-from experiments.runs.folder import RunFolder, is_run_folder
+from experiments.errors import UsageError, option_error
+from experiments.runs.folder import RunFolder, require_named, require_own_places
 from experiments.runs.resuming import check_resumed
+from experiments.runs.saving import RunParser, SaveRunConfig
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.translation import Translator
 
@@ -49,9 +44,6 @@ _HARMLESS: Final = (
 _OF_LIGHTNING: Final = ("last", "best", "hpc", "registry")
 """What Lightning takes for ``ckpt_path`` beside a file."""
 _PARSER: Final = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
-
-# Lightning has defaults (a Timer's interval) that PyYAML would not write.
-yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
 
 
 @dataclass
@@ -102,42 +94,6 @@ class Paths:
     target: str = ""
     test: str = ""
     runs: str = "runs"
-
-
-class RunParser(LightningArgumentParser):
-    """The Lightning CLI's parser, which also keeps a configuration as it was before ``${…}`` was resolved.
-
-    Attributes:
-        written: what was parsed last, if it had any.
-    """
-
-    written: Mapping[str, Any] = MappingProxyType({})
-
-    @override
-    def dump(self, *args: Any, **options: Any) -> str:
-        text: str = super().dump(*args, **options)
-        if "${" in text:
-            # jsonargparse hands itself the configuration in this form in order to resolve it.
-            self.written = yaml.safe_load(text)
-        return text
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Writes the complete configuration to the run's own folder, as ``config.yaml``, with its ``${…}`` in place."""
-
-    @override
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage != "fit":  # a later look at a run is not what the run was
-            return
-        folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        written = self.parser.written if isinstance(self.parser, RunParser) else {}
-        content = with_interpolations(yaml.safe_load(self.parser.dump(self.config, skip_unset=False)), written)
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
-        # A configuration may be what the run was begun by, and a kill must not leave half of one.
-        unfinished = folder / f"{self.config_filename}.unfinished"
-        unfinished.write_text(f"# {', '.join(self.parser.dump_header or [])}\n{text}", encoding="utf-8")
-        unfinished.replace(folder / self.config_filename)
 
 
 class WarpmarkCLI(LightningCLI):
@@ -208,16 +164,6 @@ class WarpmarkCLI(LightningCLI):
         return self.config_init.get(str(self.subcommand), self.config_init)
 
     @override
-    def instantiate_classes(self) -> None:
-        try:
-            super().instantiate_classes()
-        except ValueError as error:
-            if isinstance(error, UsageError) or told(error.__cause__) is not None:
-                raise
-            # What a class, or the class that took its place, says of its arguments.
-            raise option_error(str(error), ()) from error
-
-    @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         try:
             return super().instantiate_trainer(**kwargs)
@@ -229,18 +175,7 @@ class WarpmarkCLI(LightningCLI):
         options = self.config.get(str(self.subcommand), self.config)
         torch.set_float32_matmul_precision(options.machine.float32_matmul_precision)
         trainer = options.trainer
-        if trainer.default_root_dir is None:
-            raise UsageError(
-                "--trainer.default_root_dir is null (YAML takes a name that begins with # for a comment); expected the "
-                "run's folder. Leave it out and give --paths.runs, or write ./ before the name."
-            )
-        if not options.paths.runs:
-            raise UsageError("--paths.runs is empty; expected the folder under which runs are written. Leave it out.")
-        if str(trainer.default_root_dir).startswith("~"):
-            raise UsageError(
-                f"{trainer.default_root_dir}: only a shell knows ~. Write the folder in full in paths.runs."
-            )
-        _require_intervals(trainer)
+        require_named(trainer.default_root_dir, options.paths.runs)
         if trainer.accelerator == "auto" and torch.backends.mps.is_available():
             # Splines are solved and errors measured in float64, which Apple's GPUs do not have.
             trainer.accelerator = "cpu"
@@ -328,14 +263,14 @@ class WarpmarkCLI(LightningCLI):
 
     def _check(self, ckpt_path: str | Path | None, resume: bool) -> None:
         """Refuse a trainer, places, files and checkpoints that do not go with the method or with each other."""
-        _require_own_places(self.trainer)
+        require_own_places(self.trainer)
         method, options = self.method, self.options
         try:
             method.check_trainer(self.trainer)
         except ValueError as error:
             raise UsageError(str(error)) from error
         self.data.setup()
-        method.faces = self._faces()
+        method.faces = faces_by_role(self.data, self.contents)
         if (method.needs_target or method.needs_translator) and self.data.target_faces is None:
             raise UsageError(
                 f"{type(method).__name__} learns from unlabelled stylised faces, and the setting has no target. "
@@ -352,20 +287,6 @@ class WarpmarkCLI(LightningCLI):
             load_translator_weights(self.translator, options.translation.checkpoint)
         if options.pretraining.checkpoint and self.trainer.is_global_zero:
             self._check_start(Path(options.pretraining.checkpoint), resume)
-
-    def _faces(self) -> dict[str, str]:
-        """The faces of each role in a few letters: names, labels, and what the pictures hold."""
-        roles: dict[str, list[FaceSet]] = {
-            "source": [self.data.source_faces],
-            "target": [] if self.data.target_faces is None else [self.data.target_faces],
-            "tests": [test.faces for test in self.data.test_sets],
-        }
-        # Boxes that were detected are not the same bit for bit on another machine.
-        named = {
-            role: [re.sub(r"boxed\(\w+\)", "boxed", faces.fingerprint()) for faces in roles[role]] for role in roles
-        }
-        held = {role: self.contents.of(pictures_of(roles[role])) for role in roles}
-        return {role: key_of({"sets": named[role], "pictures": held[role]}) for role in roles}
 
     def _require_learned_layers(self) -> None:
         """Refuse a landmarker that would keep layers as they were drawn at random."""
@@ -386,30 +307,4 @@ class WarpmarkCLI(LightningCLI):
             raise UsageError(
                 f"{checkpoint}: lies in the folder of this very run, which would be moved aside. Copy it to another "
                 "place, or give the new run another SEED or --paths.runs."
-            )
-
-
-def _require_intervals(trainer: Any) -> None:
-    """Refuse intervals of nothing, by which Lightning would divide."""
-    for name in ("val_check_interval", "check_val_every_n_epoch", "log_every_n_steps", "accumulate_grad_batches"):
-        value = getattr(trainer, name)
-        if isinstance(value, int | float) and value <= 0 and not (name == "log_every_n_steps" and value == 0):
-            raise UsageError(f"--trainer.{name}: found {value}, expected more than 0. Leave it out for the usual one.")
-
-
-def _require_own_places(trainer: Trainer) -> None:
-    """Refuse to write weights or logs of a run into the folder of another.
-
-    Configurations of earlier versions name these folders in full, whatever folder the run is given.
-    """
-    root = Path(trainer.default_root_dir).resolve()
-    places = [("trainer.callbacks", getattr(callback, "dirpath", None)) for callback in trainer.checkpoint_callbacks]
-    places += [("trainer.logger", logger.save_dir) for logger in trainer.loggers]
-    for option, place in places:
-        folder = Path(place or root).resolve()
-        if not folder.is_relative_to(root) and any(is_run_folder(one) for one in (folder, folder.parent)):
-            raise UsageError(
-                f"{option}: would write into {place}, the folder of another run; expected a place within "
-                f"trainer.default_root_dir, {trainer.default_root_dir}. Write ${{trainer.default_root_dir}} in its "
-                "place in the configuration, or give the run that folder."
             )

@@ -33,7 +33,7 @@ def told(error: BaseException | None) -> str | None:
 
 
 _ROOMS: Final = ("datamodules", "lightning_modules", "prediction", "experiments", "warpmark")
-_OURS: Final = ("DataError", "WeightsError", "CheckpointError", "UsageError")
+_OURS: Final = ("DataError", "WeightsError", "CheckpointError", "UsageError", "DivergedError")
 """Errors of ours whose message says what to change; by name, as their modules take long to import."""
 _UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 _KEPT: Final = "What was written before is kept: make room, or give another place, and go on with RESUME=1."

@@ -4,7 +4,7 @@ import logging
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
@@ -94,6 +94,51 @@ def is_run_folder(folder: Path) -> bool:
     """Whether a run of ours was begun in a folder: by what each writes, not by the folder's name."""
     marks = [(folder / name).exists() for name in (LOCK, "config.yaml")]
     return all(marks) or (any(marks) and any((folder / name).exists() for name in _WRITTEN))
+
+
+def require_named(folder: object, runs: str) -> None:
+    """Refuse a run's folder whose name is not what was meant.
+
+    Args:
+        folder: ``trainer.default_root_dir``.
+        runs: ``paths.runs``.
+
+    Raises:
+        UsageError: there is none, or one that only a shell would understand.
+    """
+    if folder is None:
+        raise UsageError(
+            "--trainer.default_root_dir is null (YAML takes a name that begins with # for a comment); expected the "
+            "run's folder. Leave it out and give --paths.runs, or write ./ before the name."
+        )
+    if not runs:
+        raise UsageError("--paths.runs is empty; expected the folder under which runs are written. Leave it out.")
+    if str(folder).startswith("~"):
+        raise UsageError(f"{folder}: only a shell knows ~. Write the folder in full in paths.runs.")
+
+
+def require_own_places(trainer: Any) -> None:
+    """Refuse to write weights or logs of a run into the folder of another.
+
+    Configurations of earlier versions name these folders in full, whatever folder the run is given.
+
+    Args:
+        trainer: Lightning's.
+
+    Raises:
+        UsageError: it names the place.
+    """
+    root = Path(trainer.default_root_dir).resolve()
+    places = [("trainer.callbacks", getattr(callback, "dirpath", None)) for callback in trainer.checkpoint_callbacks]
+    places += [("trainer.logger", logger.save_dir) for logger in trainer.loggers]
+    for option, place in places:
+        folder = Path(place or root).resolve()
+        if not folder.is_relative_to(root) and any(is_run_folder(one) for one in (folder, folder.parent)):
+            raise UsageError(
+                f"{option}: would write into {place}, the folder of another run; expected a place within "
+                f"trainer.default_root_dir, {trainer.default_root_dir}. Write ${{trainer.default_root_dir}} in its "
+                "place in the configuration, or give the run that folder."
+            )
 
 
 def _held(folder: Path) -> FileLock:
