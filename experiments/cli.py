@@ -280,9 +280,9 @@ class WarpmarkCLI(LightningCLI):
             self._require_learned_layers()
         if ckpt_path:
             checkpoint = read_checkpoint(ckpt_path)
+            load_weights(method.landmarker, checkpoint, ckpt_path)
             if resume:
                 check_resumed(Path(self.trainer.default_root_dir), self.configuration, checkpoint, method.faces)
-            load_weights(method.landmarker, checkpoint, ckpt_path)
         elif method.needs_translator and options.translation.checkpoint:
             load_translator_weights(self.translator, options.translation.checkpoint)
         if options.pretraining.checkpoint and self.trainer.is_global_zero:
