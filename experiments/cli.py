@@ -23,9 +23,10 @@ from experiments.artifacts.translators import load_translator_weights
 from experiments.checkpoints import landmarker_spec, load_start, load_weights, read_checkpoint
 from experiments.detectors import TargetDetection
 from experiments.errors import UsageError, option_error
-from experiments.runs.folder import RunFolder, require_named, require_own_places
-from experiments.runs.resuming import check_resumed
-from experiments.runs.saving import RunParser, SaveRunConfig
+from experiments.run.account import require_account
+from experiments.run.folder import RunFolder, require_named, require_own_places
+from experiments.run.resuming import check_resumed
+from experiments.run.saving import RunParser, SaveRunConfig
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.translation import Translator
 
@@ -264,6 +265,7 @@ class WarpmarkCLI(LightningCLI):
     def _check(self, ckpt_path: str | Path | None, resume: bool) -> None:
         """Refuse a trainer, places, files and checkpoints that do not go with the method or with each other."""
         require_own_places(self.trainer)
+        require_account(self.trainer.loggers)
         method, options = self.method, self.options
         try:
             method.check_trainer(self.trainer)

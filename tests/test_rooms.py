@@ -27,7 +27,7 @@ FLOORS = {
             "machine",
             "errors",
             "intervals",
-            "runs",
+            "run",
             "catalogue",
             "compose",
             "checkpoints",

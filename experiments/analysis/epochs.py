@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from callbacks.drawing import OKABE_ITO, mark_synthetic
 from callbacks.nme_table import read_rows
 from experiments.errors import UsageError
-from experiments.runs.configuration import read_configuration
+from experiments.run.configuration import read_configuration
 
 SHADED: Final = "warper"
 """The phase whose epochs are shaded."""

@@ -20,7 +20,7 @@ from datamodules.transforms import StartBox
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
 from experiments.detectors import detect_boxes, load_detector
 from experiments.errors import UsageError
-from experiments.runs.folder import beside, output_file
+from experiments.run.folder import beside, output_file
 from experiments.scoring import LOOSE, Protocol, Scores, score
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import Inference

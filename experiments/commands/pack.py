@@ -18,8 +18,8 @@ from experiments.checkpoints import LANDMARKER, load_landmarker, read_checkpoint
 from experiments.commands.export import about_of, checked, drawn_batches
 from experiments.compose import build
 from experiments.errors import UsageError
-from experiments.runs.configuration import read_configuration
-from experiments.runs.folder import output_file
+from experiments.run.configuration import read_configuration
+from experiments.run.folder import output_file
 from lightning_modules import weights
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import estimate

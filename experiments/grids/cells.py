@@ -19,7 +19,7 @@ from experiments.compose import Choices
 from experiments.errors import UsageError
 from experiments.grids.contents import Contents, code
 from experiments.grids.grid import Cell, Grid
-from experiments.runs.folder import RunFolder
+from experiments.run.folder import RunFolder
 from lightning_modules.methods.supervised import Supervised
 
 log = logging.getLogger(__name__)

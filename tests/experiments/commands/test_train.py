@@ -143,7 +143,7 @@ def test_what_is_stopped_leaves_the_weights_and_what_to_go_on_from(
     folder = tmp_path / "runs/da_cariface/stylize-slpt/seed0"
     stopped, last = (checkpoint(folder / f"checkpoints/{name}.ckpt") for name in ("interrupted", "last"))
     assert (stopped["global_step"], last["global_step"]) == (3, 2)
-    assert all(at_start(stopped)) == (by == "Ctrl-C"), "SIGTERM waits for the step's end"
+    assert all(at_start(stopped)) == (by == "Ctrl-C"), "SIGTERM does not settle them"
     assert not all(at_start(last))
     assert f"stopped by {by}: {folder}/checkpoints/last.ckpt is kept, of the last whole epoch. RESUME=1" in caplog.text
     assert not (folder / "metrics.json").exists()

@@ -1,6 +1,8 @@
 """Where commands write: that it can be written, and that an earlier run's results are not lost."""
 
+import errno
 import logging
+import shutil
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ LOCK: Final = ".lock"
 _WRITTEN: Final = ("metrics.json", "nme.csv", "cost.json", "checkpoints", "csv", "target_boxes.csv")
 """What runs write, sooner or later, beside their configuration."""
 
+_LEAST_FREE: Final = 32 * 2**20
+"""Bytes below which no training is begun that could not write what it learned."""
 _SUFFIXES: Final = (".json", ".md", ".csv", ".tex", ".txt", ".yaml", ".yml")
 """Suffixes of outputs, in place of which that of a further output stands."""
 
@@ -47,6 +51,7 @@ class RunFolder:
                 self._require_a_run(found)
                 earlier = None if resume else self._move_aside()
             _require_writable(self.path)
+            _require_space(self.path)
             self._lock = _held(self.path)
         except OSError as error:
             raise UsageError(
@@ -196,6 +201,12 @@ def beside(file: Path, ending: str) -> Path:
     """
     stem = file.stem if file.suffix.lower() in _SUFFIXES else file.name
     return file.with_name(stem + ending)
+
+
+def _require_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE:
+        raise OSError(errno.ENOSPC, f"{free / 2**20:.0f} MiB are free, and a checkpoint alone may take more")
 
 
 def _require_writable(folder: Path) -> None:
