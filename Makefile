@@ -47,7 +47,24 @@ PAPER := table2 table3 table4 table5 table6 figure3 figure5 figure6 figure7 figu
 	test lint bench bench-training soak
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
-flag = $(if $($(1)),$(if $(filter 1,$($(1))),--$(2),$(error $(1)=$($(1)) is not understood: give $(1)=1, or leave it out)))
+# Truth as people write it; anything else is refused rather than taken for one of them.
+flag = $(if $(strip $($(1))),$(if $(filter $(TRUE),$(strip $($(1)))),--$(2),$(if $(filter $(FALSE),$(strip $($(1)))),,$(error \
+	$(1)=$($(1)) is not understood: give $(1)=1, or leave it out))))
+TRUE := 1 yes Yes YES y Y true True TRUE t on On ON
+FALSE := 0 no No NO n N false False FALSE f off Off OFF
+# A variable that no recipe reads would be dropped in silence.
+VARIABLES := PYTHON VENV SETTING METHOD LANDMARKER PROFILE DATA SOURCE TARGET TEST SEED RESUME EMA WANDB GRID JOBS SWEEP TRIALS \
+	ARGS CKPT OUT OF INPUT DETECTOR OVERWRITE PHOTO STYLISED RUNS FROM TO PRECISION IMAGES NAME MADE_BY TRAINED_ON WEIGHTS \
+	PEERS BESIDE SHELL BIN RUN
+# They reach the program in its environment.
+OF_OTHERS := MAKE% -% WANDB_% CUDA_% OMP_% MKL_% KMP_% NCCL_% TORCH_% PYTORCH_% PL_% HF_% PYTHON% UV_% PIP_% SLURM_% MALLOC_% LC_% \
+	LANG PATH HOME TMPDIR XDG_%
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+unknown := $(filter-out $(VARIABLES) $(OF_OTHERS),$(given))
+nearest = $(shell $(PYTHON) -c 'import difflib, sys; name, *known = sys.argv[1:]; \
+	print(*("Did you mean %s?" % one for one in difflib.get_close_matches(name.upper(), known, 1, 0.5)))' \
+	'$(firstword $(unknown))' $(filter-out SHELL BIN RUN,$(VARIABLES)))
+$(if $(unknown),$(error $(firstword $(unknown)) is no variable of this Makefile. $(nearest) `make help` lists them))
 # The shell reads values from the environment, where make puts them: any text may stand in them, quotes too.
 option = $(if $(value $(1)),--$(2) "$$$(1)")
 export SETTING PROFILE SEED GRID SWEEP

@@ -21,6 +21,7 @@ OnError = Literal["raise", "skip"]
 _log = logging.getLogger(__name__)
 
 _NAMED_WHEN_SKIPPED = 3
+_GO_ON = "To go on without bad files, give --on-error=skip (evaluate, analyse) or --data.on_error=skip (train, fit)."
 _LEAST_INTEROCULAR = 1.0
 """Pixels between the outer eye corners below which points cannot be a face: all equal, or fractions of the image."""
 
@@ -88,6 +89,9 @@ class FileFaces(FaceSet):
             return [i for i, entry in enumerate(self.entries) if entry.frontal]
         return super().frontal()
 
+    def files(self) -> list[Path]:
+        return list(self.paths)
+
     def fingerprint(self) -> str:
         """Hash of paths below the common folder, file sizes, landmarks and boxes; it stays when the data are moved."""
         top = os.path.commonpath([path.absolute().parent for path in self.paths])
@@ -146,7 +150,7 @@ def _report(bad: Sequence[DataError], total: int, on_error: OnError, name: str) 
         )
     if bad and on_error == "raise":
         others = f" {len(bad)} of {total} files are bad in all." if len(bad) > 1 else ""
-        raise DataError(f"{label}{bad[0]}{others} To go on without bad files, set data.on_error=skip") from bad[0]
+        raise DataError(f"{label}{bad[0]}{others} {_GO_ON}") from bad[0]
     if bad:
         named = "\n".join(f"  {problem}" for problem in bad[:_NAMED_WHEN_SKIPPED])
         more = f"\n  and {len(bad) - _NAMED_WHEN_SKIPPED} more" if len(bad) > _NAMED_WHEN_SKIPPED else ""

@@ -28,6 +28,8 @@ DEFAULT_WEIGHTS: Final = "warpmark-light"
 _STARTING_POINTS = ("weights", "pretrained", "mean_face")
 """Landmarker arguments that say where training started: a checkpoint's own weights take their place."""
 
+_WRITTEN_BY: Final = "one written by `make train` or `make pack`"
+
 LANDMARKER = "landmarker"
 """Key of the landmarker's specification in a checkpoint, and prefix of its tensors' names."""
 
@@ -50,9 +52,27 @@ def read_checkpoint(path: str | Path, network: str = LANDMARKER) -> dict[str, An
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
         raise CheckpointError(
             f"{path}: found {found}; expected a Warpmark checkpoint with 'state_dict' and {network!r}. "
-            "Use one written by `make train` or `make pack`."
+            f"Use {_WRITTEN_BY}."
         )
+    if wrong := _other_type(content, network):
+        raise CheckpointError(f"{path}: found {wrong}. It is no checkpoint of this program: use {_WRITTEN_BY}.")
     return dict(content)
+
+
+def _other_type(content: Mapping[str, Any], network: str) -> str:
+    """What of a checkpoint is of another type than it should be, and what was expected; empty if nothing."""
+    state, spec = content["state_dict"], content[network]
+    if not isinstance(state, Mapping):
+        return f"{type(state).__name__} as 'state_dict', expected tensors by name"
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            return f"{type(value).__name__} as {name!r} in 'state_dict', expected a tensor"
+    if network != LANDMARKER:
+        return ""
+    arguments = spec.get("init_args") if isinstance(spec, Mapping) else None
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("class_path"), str):
+        return f"{str(spec)[:60]!r} as {network!r}, expected its class_path and init_args"
+    return "" if arguments is None or isinstance(arguments, Mapping) else f"{arguments!r} as init_args, expected names"
 
 
 def load_landmarker(path: str | Path) -> Landmarker:

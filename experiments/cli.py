@@ -9,20 +9,26 @@ from typing import Any, Final, Literal, cast
 import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
+from callbacks.stopping import ToldWhenStopped
 from datamodules.faces import DataError
 from datamodules.setting import SettingDataModule
 from experiments.artifacts import Pretraining, RunContext, Translation, pretrained_start, trained_translator
+from experiments.artifacts.pictures import NOTE, PictureContents
+from experiments.artifacts.roles import faces_by_role
 from experiments.artifacts.translators import load_translator_weights
 from experiments.checkpoints import landmarker_spec, load_start, load_weights, own_error, read_checkpoint
 from experiments.detectors import TargetDetection
 from experiments.errors import CheckpointError, UsageError, option_error
 from experiments.numbers import in_full, require_numbers
-from experiments.run_folder import prepare_run_folder
+from experiments.run.account import require_account
+from experiments.run.folder import RunFolder, require_named, require_own_places
+from experiments.run.resuming import check_resumed
+from experiments.run.saving import RunParser, SaveRunConfig
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.translation import Translator
 from lightning_modules.weights import WeightsError
@@ -39,6 +45,8 @@ _HARMLESS: Final = (
     r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
 )
 """Warnings of Lightning that say nothing about a run of ours."""
+_OF_LIGHTNING: Final = ("last", "best", "hpc", "registry")
+"""What Lightning takes for ``ckpt_path`` beside a file."""
 _PARSER: Final = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
 
 
@@ -92,18 +100,6 @@ class Paths:
     runs: str = "runs"
 
 
-class SaveRunConfig(SaveConfigCallback):
-    """Writes the complete configuration to the run's own folder, as ``config.yaml``."""
-
-    @override
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage != "fit":  # a later look at a run is not what the run was
-            return
-        folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, folder / self.config_filename, skip_none=False, overwrite=True)
-
-
 class WarpmarkCLI(LightningCLI):
     """The Lightning CLI with a setting as data, a method as model, and a pretrained start where the method needs one.
 
@@ -121,6 +117,7 @@ class WarpmarkCLI(LightningCLI):
             subclass_mode_model=True,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
+            parser_class=RunParser,
             parser_kwargs=_PARSER | dict.fromkeys(self.subcommands(), _PARSER),
             seed_everything_default=0,
             args=args,
@@ -157,7 +154,13 @@ class WarpmarkCLI(LightningCLI):
             raise SystemExit(0)
         require_numbers(options.as_dict())
         self.config = Namespace(subcommand=name, **{name: options}) if name else options  # type: ignore[no-untyped-call]
-        if (path := options.get("ckpt_path")) and Path(path).is_file():
+        path = options.get("ckpt_path")
+        if path and str(path) not in _OF_LIGHTNING and "://" not in str(path):
+            if not Path(path).is_file():
+                raise UsageError(
+                    f"--ckpt_path: found no file {path} (looked from {Path.cwd()}); expected a run's checkpoint, e.g. "
+                    "runs/SETTING/METHOD-LANDMARKER/seed0/checkpoints/last.ckpt, or last."
+                )
             read_checkpoint(path)
 
     @property
@@ -189,6 +192,7 @@ class WarpmarkCLI(LightningCLI):
         options = self.config.get(str(self.subcommand), self.config)
         torch.set_float32_matmul_precision(options.machine.float32_matmul_precision)
         trainer = options.trainer
+        require_named(trainer.default_root_dir, options.paths.runs)
         if trainer.accelerator == "auto" and torch.backends.mps.is_available():
             # Splines are solved and errors measured in float64, which Apple's GPUs do not have.
             trainer.accelerator = "cpu"
@@ -213,6 +217,16 @@ class WarpmarkCLI(LightningCLI):
         self.landmarker_config = config["model"]["init_args"]["landmarker"]
         self.translator_config = config["model"]["init_args"].get("translator")
         self.method.landmarker_spec = landmarker_spec(self.landmarker_config)
+        self.configuration = config
+        last = Path(self.trainer.default_root_dir) / "checkpoints/last.ckpt"
+        how = "RESUME=1 (--resume)" if self.subcommand is None else f"{self.subcommand} … --ckpt_path={last}"
+        cast(Any, self.trainer).callbacks.append(ToldWhenStopped(last, f"{how} goes on from there."))
+        self.folder = RunFolder(Path(self.trainer.default_root_dir))
+        self.contents = PictureContents(Path(self.options.paths.runs) / NOTE)
+
+    def after_fit(self) -> None:
+        """Let other runs have the folder."""
+        self.folder.release()
 
     def before_fit(self) -> None:
         """Check folder, files and checkpoint before any training time is spent, then provide the pretrained start."""
@@ -225,13 +239,21 @@ class WarpmarkCLI(LightningCLI):
             ckpt_path: the checkpoint to resume from, if any.
             keep_folder: go on in the run's folder even if there is no checkpoint yet.
         """
-        resume = keep_folder or bool(ckpt_path)
+        folder = Path(self.trainer.default_root_dir)
+        last = folder / "checkpoints/last.ckpt"
+        if str(ckpt_path) in _OF_LIGHTNING[1:]:
+            raise UsageError(
+                f"--ckpt_path={ckpt_path}: training goes on from a file, or from the last checkpoint (last)."
+            )
+        if str(ckpt_path) == "last":  # Lightning looks for it in the run's folder
+            ckpt_path, keep_folder = last if last.exists() else None, True
+        # Going on from a checkpoint of elsewhere is another run.
+        resume = keep_folder or bool(ckpt_path and Path(ckpt_path).resolve().is_relative_to(folder.resolve()))
         log.info("device: %s × %d", type(self.trainer.accelerator).__name__, self.trainer.num_devices)
         # All that can be wrong is found before an earlier run is moved aside and any time is spent.
         self._check(ckpt_path, resume)
         if self.trainer.is_global_zero:
-            folder = Path(self.trainer.default_root_dir)
-            prepare_run_folder(folder, resume)
+            self.folder.take(resume)
             if self.target_detection.found is not None:
                 self.target_detection.found.write(folder / "target_boxes.csv")
         self.start = self.provide_start()
@@ -249,7 +271,7 @@ class WarpmarkCLI(LightningCLI):
     def context(self) -> RunContext:
         """What making the run's artifacts takes from it."""
         runs, seed = Path(self.options.paths.runs), self.options.seed_everything
-        return RunContext(runs, seed, self.trainer_config, self.trainer.strategy)
+        return RunContext(runs, seed, self.trainer_config, self.trainer.strategy, self.contents)
 
     def provide_start(self) -> Path | None:
         """Give the landmarker its pretrained start; returns its file, or None if the method needs none."""
@@ -257,13 +279,16 @@ class WarpmarkCLI(LightningCLI):
         return pretrained_start(self.method, self.data, how, self.landmarker_config, self.context)
 
     def _check(self, ckpt_path: str | Path | None, resume: bool) -> None:
-        """Refuse a trainer, files and checkpoints that do not go with the method."""
+        """Refuse a trainer, places, files and checkpoints that do not go with the method or with each other."""
+        require_own_places(self.trainer)
+        require_account(self.trainer.loggers)
         method, options = self.method, self.options
         try:
             method.check_trainer(self.trainer)
         except ValueError as error:
             raise UsageError(str(error)) from error
         self.data.setup()
+        method.faces = faces_by_role(self.data, self.contents)
         if (method.needs_target or method.needs_translator) and self.data.target_faces is None:
             raise UsageError(
                 f"{type(method).__name__} learns from unlabelled stylised faces, and the setting has no target. "
@@ -272,7 +297,10 @@ class WarpmarkCLI(LightningCLI):
         if not (ckpt_path or options.pretraining.checkpoint):
             self._require_learned_layers()
         if ckpt_path:
-            load_weights(method.landmarker, read_checkpoint(ckpt_path), ckpt_path)
+            checkpoint = read_checkpoint(ckpt_path)
+            load_weights(method.landmarker, checkpoint, ckpt_path)
+            if resume:
+                check_resumed(Path(self.trainer.default_root_dir), self.configuration, checkpoint, method.faces)
         elif method.needs_translator and options.translation.checkpoint:
             load_translator_weights(self.translator, options.translation.checkpoint)
         if options.pretraining.checkpoint and self.trainer.is_global_zero:

@@ -6,7 +6,10 @@
 
 import importlib
 import inspect
+import io
 import logging
+import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from itertools import takewhile
@@ -16,7 +19,7 @@ from typing import Any, Final, get_args, get_origin
 from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser, auto_cli
 
 from experiments.catalogue import command_modules
-from experiments.errors import UsageError, nearest, option_error
+from experiments.errors import UsageError, nearest, option_error, told
 from experiments.machine import prepare_process
 
 LIGHTNING: Final = ("fit", "test", "validate")
@@ -32,6 +35,11 @@ _GROUPS: Final = (
     "lr_scheduler",
 )
 """The Lightning CLI's options that take a file or a class; ``data`` is one of our own commands' options."""
+
+_RENAMED: Final = {"compare": "grid GRID"}
+"""Commands of earlier versions, and what took their place."""
+_INTERRUPTED: Final = 128 + signal.SIGINT
+_TERMINATED: Final = 128 + signal.SIGTERM
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -49,12 +57,17 @@ def main(arguments: list[str] | None = None) -> None:
     sys.path += [] if {"", str(Path.cwd())} & set(sys.path) else [str(Path.cwd())]
     _show_log()
     try:
-        _run(*arguments)
-    except ValueError as error:
-        mendable = _mendable(error)
-        if mendable is None:
+        _run(*map(_at_home, arguments))
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+    except SystemExit as end:
+        raise SystemExit(_status(end)) from end
+    except Exception as error:
+        said = told(error)
+        if said is None:
             raise
-        print(f"error: {mendable}", file=sys.stderr)
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -65,6 +78,8 @@ def command(name: str) -> Callable[..., Any]:
         UsageError: there is no such command; the message suggests the nearest.
     """
     modules = command_modules()
+    if name in _RENAMED:
+        raise UsageError(f"{name!r} is no command any more: what it did, `warpmark {_RENAMED[name]}` does.")
     if name not in modules:
         raise UsageError(f"{name!r} is no command. {nearest(name, [*modules, *LIGHTNING])}")
     module = importlib.import_module(f"experiments.commands.{modules[name]}")
@@ -160,21 +175,25 @@ def _overview() -> str:
     return "\n".join([head, "", *lines, "", "Each command tells its options with --help."])
 
 
-def _mendable(error: BaseException | None) -> BaseException | None:
-    """The error that the user can mend: itself, or what jsonargparse wrapped while it built what the options name."""
-    from datamodules.faces import DataError
-    from experiments.errors import CheckpointError
-    from lightning_modules.finite import DivergedError
-    from lightning_modules.weights import WeightsError
+def _at_home(word: str) -> str:
+    """A word of the command line with ``~/`` as the shell would have expanded it, had the word begun with it."""
+    option, found, rest = re.match(r"(--[\w.+-]+=)?(~(?=/|$))?(.*)", word, re.DOTALL).groups("")  # type: ignore[union-attr]
+    return f"{option}{Path.home() if found else ''}{rest}"
 
-    kinds = (DataError, CheckpointError, UsageError, WeightsError, DivergedError)
-    while error is not None and not isinstance(error, kinds):
-        error = error.__cause__
-    return error
+
+def _status(end: SystemExit) -> int | str | None:
+    """The exit status where a process ends itself: as of other programs where a signal was the reason."""
+    if type(end).__name__ == "SIGTERMException":  # Lightning's, whose import takes seconds, and which says 0
+        return _TERMINATED
+    return _INTERRUPTED if isinstance(end.__context__, KeyboardInterrupt) else end.code
 
 
 def _show_log() -> None:
     """Print this project's log to the console; Lightning prints its own."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files need not be UTF-8, and the terminal need not know every letter.
+            stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     for room in ("warpmark", "experiments", "prediction", "callbacks", "lightning_modules", "datamodules"):

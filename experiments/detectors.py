@@ -100,7 +100,7 @@ class DetectedBoxes:
 
     def write(self, path: Path) -> None:
         """Write them as boxes.csv, whose names are the images' paths; a face that was not found has no row."""
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.writer(file)
             writer.writerow(BOX_COLUMNS)
             for name, box in zip(self.paths, self.boxes, strict=True):

@@ -1,10 +1,13 @@
 """Errors that the user can mend: printed as one line, without a traceback."""
 
 import difflib
+import errno
 import inspect
 import pkgutil
 import re
+import traceback
 from collections.abc import Iterable
+from typing import Final
 
 
 class UsageError(ValueError):
@@ -13,6 +16,64 @@ class UsageError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used. The message names the file, what was found and expected, and the remedy."""
+
+
+def told(error: BaseException | None) -> str | None:
+    """What an error says to the user, in a line, where it is one that the user can mend; else None.
+
+    Ours are told as they are, also where jsonargparse wrapped them while it built what the options name. Of the
+    libraries' own it is those that refuse options, and files that cannot be written.
+    """
+    one = error
+    while one is not None:
+        if any(kind.__module__.partition(".")[0] in _ROOMS and kind.__name__ in _OURS for kind in type(one).__mro__):
+            return str(one)
+        one = one.__cause__
+    return next((said for tell in (_of_library, _of_disk) if error is not None and (said := tell(error))), None)
+
+
+_ROOMS: Final = ("datamodules", "lightning_modules", "prediction", "experiments", "warpmark")
+_OURS: Final = ("DataError", "WeightsError", "CheckpointError", "UsageError", "DivergedError")
+"""Errors of ours whose message says what to change; by name, as their modules take long to import."""
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+_KEPT: Final = "What was written before is kept: make room, or give another place, and go on with RESUME=1."
+
+
+def _of_library(error: BaseException) -> str | None:
+    """Lightning's and W&B's refusals."""
+    said = " ".join(str(error).split())
+    for kind in type(error).__mro__:
+        if kind.__name__ == "MisconfigurationException":
+            return f"the trainer refuses its options: {said}"
+        if kind.__module__.startswith("wandb.") and kind.__name__ == "Error":
+            return (
+                f"Weights & Biases refuses: {said.rstrip('.')}. Log in once with `wandb login`, or keep the log on "
+                "this machine with WANDB_MODE=offline, or leave WANDB out."
+            )
+    if not isinstance(error, ValueError | RuntimeError):
+        return None
+    module, line = _raised_in(error)
+    if module.startswith("lightning."):
+        return f"the trainer refuses its options: {said}"
+    # A check of an argument, not a mistake of the program: ours say what to change, torch's what is wrong.
+    checks = type(error) is ValueError and line.startswith("raise ")
+    return said if checks and module.startswith((*_ROOMS, "torch.optim", "torch.utils.data")) else None
+
+
+def _raised_in(error: BaseException) -> tuple[str, str]:
+    """The module whose code raised an error, and the line."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    module = str(frames[-1].f_globals.get("__name__", "")) if frames else ""
+    return module, (traceback.extract_tb(error.__traceback__)[-1].line or "") if frames else ""
+
+
+def _of_disk(error: BaseException) -> str | None:
+    """A file that cannot be written, whoever writes it."""
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        return f"{error.filename or 'the output'}: cannot be written ({error.strerror}). {_KEPT}"
+    if isinstance(error, RuntimeError) and ("PytorchStreamWriter" in str(error) or "inline_container" in str(error)):
+        return f"a checkpoint cannot be written: the disk may be full ({str(error).splitlines()[0][:120]}). {_KEPT}"
+    return None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

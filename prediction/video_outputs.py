@@ -116,7 +116,7 @@ class _TextFile:
 
     def __init__(self, path: Path) -> None:
         self._part = _Part(path)
-        self._file = self._part.path.open("w", newline="", encoding="utf-8")
+        self._file = self._part.path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
 
     def close(self) -> None:
         """Finish the file."""

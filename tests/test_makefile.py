@@ -70,6 +70,36 @@ def test_quotes_in_names_of_folders(venv: Path) -> None:
     assert make(venv, "evaluate", f"TEST={odd}", f"OUT={odd}.json")[1:] == ["--test", odd, "--out", f"{odd}.json"]
 
 
+@pytest.mark.parametrize(
+    ("word", "given"),
+    [("1", True), ("yes", True), ("True", True), ("on", True), ("0", False), ("off", False), ("", False)],
+)
+def test_truth_as_people_write_it(venv: Path, word: str, given: bool) -> None:
+    assert ("--resume" in make(venv, "train", f"RESUME={word}")) == given
+    assert ("--ema" in make(venv, "train", f"EMA={word}")) == given
+
+
+def test_what_is_neither_true_nor_false(venv: Path) -> None:
+    done = run_make(venv, "train", "RESUME=maybe")
+    assert done.returncode != 0
+    assert "RESUME=maybe is not understood: give RESUME=1, or leave it out" in done.stderr
+    assert not (venv / "said.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"), [("LANDMAKER", "LANDMARKER"), ("method", "METHOD"), ("SEEDS", "SEED"), ("OUTPUT", "OUT")]
+)
+def test_a_misspelt_variable_is_refused(venv: Path, variable: str, nearest: str) -> None:
+    done = run_make(venv, "train", f"{variable}=x")
+    assert done.returncode != 0
+    assert f"{variable} is no variable of this Makefile. Did you mean {nearest}?" in done.stderr
+    assert not (venv / "said.json").exists()
+
+
+def test_variables_of_other_programs_are_let_through(venv: Path) -> None:
+    assert make(venv, "train", "WANDB_MODE=offline", "CUDA_VISIBLE_DEVICES=0", "WANDB=1")[-1] == "--wandb"
+
+
 def test_export(venv: Path) -> None:
     assert make(venv, "export") == ["export"]
     said = make(venv, "export", "CKPT=a b.ckpt", "OUT=m.onnx", "PRECISION=int8", "IMAGES=my faces")

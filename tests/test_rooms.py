@@ -42,7 +42,7 @@ FLOORS = {
             "plain_json",
             "numbers",
             "intervals",
-            "run_folder",
+            "run",
             "catalogue",
             "compose",
             "checkpoints",

@@ -22,7 +22,7 @@ PREDICTION = (
     "experiments.checkpoints",
     "experiments.command_line",
     "experiments.errors",
-    "experiments.run_folder",
+    "experiments.run.folder",
 )
 """Imported from the process's start to the first face."""
 

@@ -8,13 +8,13 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from callbacks.drawing import OKABE_ITO, mark_synthetic
 from callbacks.nme_table import read_rows
 from experiments.errors import UsageError
+from experiments.run.configuration import read_configuration
 
 SHADED: Final = "warper"
 """The phase whose epochs are shaded."""
@@ -56,7 +56,7 @@ def read_run(folder: Path) -> LoggedRun:
         raise UsageError(
             f"{table}: found no rows of epoch, phase, subset and nme; expected those of one epoch or more."
         )
-    options = yaml.safe_load(config.read_text())
+    options = read_configuration(config)
     results = folder / "metrics.json"
     metrics: dict[str, Any] = json.loads(results.read_text()) if results.is_file() else {}
     source_only = (metrics.get("source_only") or {}).get("test", {})

@@ -132,5 +132,5 @@ def write_faces(measured: Sequence[Measured], path: Path) -> None:
 
 
 def _write(path: Path, lines: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         csv.writer(file).writerows(lines)

@@ -9,6 +9,7 @@ from typing import Any
 
 from datamodules.ranges import above, at_least
 from datamodules.setting import SettingDataModule
+from experiments.artifacts.pictures import pictures_of
 from experiments.artifacts.store import Recipe, RunContext, provide
 from experiments.checkpoints import load_start, tell_origin
 from lightning_modules.methods.base import FaceMethod
@@ -79,6 +80,10 @@ class Start(Recipe):
             "steps_per_epoch": data.steps_per_epoch,
             "image_size": data.image_size,
         }
+
+    def pictures(self) -> list[Path]:
+        """The source's."""
+        return pictures_of([self.data.source_faces])
 
     def make(self, folder: Path, context: RunContext) -> None:
         """Train the method's landmarker on the source."""

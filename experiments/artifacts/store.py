@@ -7,7 +7,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -20,6 +20,8 @@ from lightning.pytorch.strategies import ParallelStrategy, Strategy
 
 from callbacks.exact_resume import AtomicCheckpointIO, ExactResume
 from callbacks.progress import PhaseProgressBar
+from callbacks.stopping import ToldWhenStopped
+from experiments.artifacts.pictures import PictureContents, place_for
 from experiments.compose import build
 from experiments.errors import UsageError
 
@@ -55,12 +57,14 @@ class RunContext:
         trainer_options: the run's trainer configuration: devices, precision and the like are taken from it. A strategy
             may be given by ``class_path`` and ``init_args``.
         strategy: the run's; its processes share one artifact.
+        contents: of picture files.
     """
 
     runs: Path
     seed: int
     trainer_options: Mapping[str, Any]
     strategy: Strategy
+    contents: PictureContents = field(default_factory=PictureContents)
 
     def trainer(self, folder: Path, **options: Any) -> Trainer:
         """A trainer for an artifact, which saves its state every epoch, so that a killed training goes on exactly.
@@ -78,10 +82,11 @@ class RunContext:
         last = ModelCheckpoint(
             folder, filename=Path(_UNFINISHED).stem, enable_version_counter=False, save_on_train_epoch_end=True
         )
+        told = ToldWhenStopped(folder / _UNFINISHED, "The same command goes on from there.")
         return Trainer(
             **{**shared, **options},
             default_root_dir=folder,
-            callbacks=[last, ExactResume(), *([] if without_bar else [PhaseProgressBar()])],
+            callbacks=[last, ExactResume(), told, *([] if without_bar else [PhaseProgressBar()])],
             plugins=[AtomicCheckpointIO()],
             logger=CSVLogger(folder, name="csv"),
             use_distributed_sampler=False,
@@ -120,6 +125,10 @@ class Recipe(ABC):
     def facts(self) -> Mapping[str, Any]:
         """Everything it depends on but the seed: plain values, nested at will."""
 
+    def pictures(self) -> list[Path]:
+        """The files whose content it depends on, beside the facts; none by default."""
+        return []
+
     @abstractmethod
     def make(self, folder: Path, context: RunContext) -> None:
         """Make it and write :attr:`file`; all processes of a distributed run do so together."""
@@ -133,7 +142,7 @@ def provide(recipe: Recipe, context: RunContext) -> Path:
     Raises:
         UsageError: the first process could not decide; it says why.
     """
-    folder = context.runs / recipe.place / f"{recipe.prefix}{key_of(recipe.facts())}-seed{context.seed}"
+    folder = _folder(recipe, context)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / recipe.file
     with _decided(path, recipe.what, context.strategy) as decision:
@@ -144,6 +153,17 @@ def provide(recipe: Recipe, context: RunContext) -> Path:
                 (folder / _UNFINISHED).unlink(missing_ok=True)
     log.info("using the %s in %s", recipe.what, path)
     return path
+
+
+def _folder(recipe: Recipe, context: RunContext) -> Path:
+    """Under a key of all that it depends on; of pictures those facts know names and sizes alone."""
+    facts, files = dict(recipe.facts()), recipe.pictures()
+
+    def under(facts: Mapping[str, Any]) -> Path:
+        return context.runs / recipe.place / f"{recipe.prefix}{key_of(facts)}-seed{context.seed}"
+
+    contents = context.contents.of(files)
+    return place_for(under(facts), recipe.file, files, contents, lambda: under({**facts, "pictures": contents}))
 
 
 def key_of(facts: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from callbacks.exact_resume import AtomicCheckpointIO
 from callbacks.warp_pictures import spread
 from datamodules.ranges import above, at_least, shares
 from datamodules.setting import SettingDataModule, UnpairedImages
+from experiments.artifacts.pictures import pictures_of
 from experiments.artifacts.store import Recipe, RunContext, provide
 from experiments.checkpoints import load_weights, read_checkpoint
 from lightning_modules.translation import Translator
@@ -80,6 +81,10 @@ class _Translators(Recipe):
             "augmentation": asdict(self._images.data.augmentation),
             "image_size": self.data.image_size,
         }
+
+    def pictures(self) -> list[Path]:
+        """Those of source and target."""
+        return pictures_of([self.data.source_faces, self.data.target_faces])
 
     def make(self, folder: Path, context: RunContext) -> None:
         """Train the translators from nothing; a picture shows what they make of a few faces."""

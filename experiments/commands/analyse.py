@@ -19,7 +19,7 @@ from experiments.commands.evaluate import labelled_faces, protocol_of, with_dete
 from experiments.errors import UsageError, nearest
 from experiments.grids.tables import Table
 from experiments.published_sets import setting_data
-from experiments.run_folder import output_file
+from experiments.run.folder import output_file
 from experiments.scoring import Protocol
 from lightning_modules.landmarkers.inference import Inference
 

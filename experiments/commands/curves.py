@@ -6,7 +6,7 @@ from pathlib import Path
 from callbacks.drawing import FORMATS
 from experiments.analysis.epochs import distinct_names, draw_curves, read_run
 from experiments.errors import UsageError, nearest
-from experiments.run_folder import output_file
+from experiments.run.folder import output_file
 
 log = logging.getLogger(__name__)
 

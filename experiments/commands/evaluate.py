@@ -20,7 +20,7 @@ from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
 from experiments.detectors import detect_boxes, load_detector
 from experiments.errors import UsageError
 from experiments.plain_json import as_json
-from experiments.run_folder import output_file
+from experiments.run.folder import beside, output_file
 from experiments.scoring import LOOSE, Protocol, Scores, score
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import Inference
@@ -82,7 +82,7 @@ def evaluate(
     if protocols:
         found["protocols"] = _compare(landmarker, faces, protocol)
     path.write_text(as_json(found))
-    per_face = path.with_suffix(".faces.csv")
+    per_face = beside(path, ".faces.csv")
     _write_faces(per_face, scores)
     log.info("wrote %s and %s", path, per_face)
     return path
@@ -187,7 +187,7 @@ def _figures(scores: Scores) -> tuple[float, float, float]:
 
 
 def _write_faces(path: Path, scores: Scores) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "nme", "uncertainty", "crops"))
         for face in scores.per_face:

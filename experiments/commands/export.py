@@ -19,7 +19,7 @@ from datamodules.transforms import CROP_FACTOR, crop_square, cut
 from experiments.card import drawn_crops
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker, read_checkpoint
 from experiments.errors import UsageError
-from experiments.run_folder import output_file
+from experiments.run.folder import output_file
 from experiments.scoring import score
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.file_landmarker import FileLandmarker

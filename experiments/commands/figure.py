@@ -18,7 +18,7 @@ from experiments.analysis.warped_pairs import GRADIENTS, Gradient, draw_figure
 from experiments.artifacts.field_files import read_field
 from experiments.checkpoints import load_landmarker
 from experiments.errors import UsageError
-from experiments.run_folder import output_file
+from experiments.run.folder import output_file
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import find_in_images
 from lightning_modules.warping import SplineFitter, folding, landmark_warping_error

@@ -100,7 +100,11 @@ def grid(
         return work.as_sweep(as_sweep)
     if slurm:
         return work.on_slurm(slurm)
-    failed = [] if table_only else work.run_in_processes(jobs) if isolated else work.run_here()
+    try:
+        failed = [] if table_only else work.run_in_processes(jobs) if isolated else work.run_here()
+    except KeyboardInterrupt:
+        log.warning("stopped: cells that are finished or begun are kept in %s; the same command goes on", place)
+        raise
     shown = chosen.all_cells(seeds=_seeds(place, chosen, seeds))
     place.mkdir(parents=True, exist_ok=True)
     # Of several processes that end at about the same time, the last one to write sees what all of them did.
@@ -124,6 +128,9 @@ def _table(runner: Runner, cells: Sequence[Cell], failed: Sequence[str], against
     for cell in cells:
         if cell not in done and (runner.out / cell.name).exists() and (outdated := runner.outdated(cell)):
             log.warning("%s: was made of %s; it is not shown", cell.name, outdated)
+    if others := [cell.name for cell in done if runner.is_of_other_code(cell)]:
+        named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        log.warning("%s: trained by another version of this program's code; remove the folder to train anew", named)
     if must_show and runner.grid.rows and not results:
         raise UsageError(
             f"{runner.out}: holds no finished cell of {runner.grid.name} with these choices. Give the DATA (or SOURCE, "

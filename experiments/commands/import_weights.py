@@ -10,7 +10,7 @@ from jsonargparse import ArgumentError
 
 from experiments.checkpoints import build_landmarker, own_error, shipped_spec
 from experiments.errors import UsageError, option_error
-from experiments.run_folder import output_file
+from experiments.run.folder import output_file
 from lightning_modules.landmarkers.backbone_landmarker import NORMALIZATION, BackboneLandmarker
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.weights import WeightsError, read_state

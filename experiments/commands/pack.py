@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-import yaml
 from jsonargparse import ArgumentError
 from torch import Tensor
 
@@ -19,7 +18,8 @@ from experiments.checkpoints import LANDMARKER, load_landmarker, read_checkpoint
 from experiments.commands.export import about_of, checked, drawn_batches
 from experiments.compose import build
 from experiments.errors import UsageError
-from experiments.run_folder import output_file
+from experiments.run.configuration import read_configuration
+from experiments.run.folder import output_file
 from lightning_modules import weights
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import estimate
@@ -139,11 +139,11 @@ def _fingerprints(ckpt: Path) -> str:
 def _data_of(config: Path) -> SettingDataModule:
     """A run's data alone: its networks and its trainer may ask for a hub or a device that are not there."""
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content = read_configuration(config)
         linked = {"root": content["paths"]["data"], "seed": content["seed_everything"]}
         spec = {"class_path": f"{SettingDataModule.__module__}.SettingDataModule"}
         data: SettingDataModule = build(SettingDataModule, {**spec, "init_args": content["data"] | linked}, "data")
-    except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError, ArgumentError) as error:
+    except (KeyError, TypeError, ArgumentError) as error:
         raise UsageError(
             f"{config}: found {type(error).__name__}: {' '.join(str(error).split())}; expected the configuration of a "
             "run. Restore it, or give --fingerprints."

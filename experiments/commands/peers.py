@@ -8,7 +8,7 @@ from experiments.checkpoints import load_landmarker, read_landmarker
 from experiments.errors import UsageError
 from experiments.peers.comparison import Result, compare, comparison_table, write_results
 from experiments.published_sets import SUBSETS, columns
-from experiments.run_folder import output_file
+from experiments.run.folder import output_file
 from experiments.scoring import AVERAGED
 from lightning_modules.weights import WeightsError
 

@@ -1,21 +1,16 @@
 """A search for hyper-parameters."""
 
 import logging
-import netrc
-import os
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any
 
 from experiments.compose import Choices
 from experiments.errors import UsageError
+from experiments.run.account import has_account
 from experiments.sweeps.search import Search
 from experiments.sweeps.sweep import read_sweep
 
 log = logging.getLogger(__name__)
-
-_ON_THIS_MACHINE: Final = ("offline", "disabled", "dryrun")
-"""Values of WANDB_MODE under which W&B makes no sweeps."""
 
 
 def sweep(
@@ -56,7 +51,7 @@ def sweep(
     if words := [*folders, *_words(overrides)]:
         search = search.with_words(words, place / search.file.name)
     print(f"wandb sweep {search.file}\nwandb agent ENTITY/PROJECT/SWEEP    # as often as there are machines")
-    if not local and _has_account():
+    if not local and has_account():
         return search.file
     log.info("searching on this machine, in %s (no account, WANDB_MODE=offline, or --local)", place)
     return Search(search, place, seed).make(trials, jobs)
@@ -69,16 +64,3 @@ def _words(overrides: dict[str, Any]) -> list[str]:
     choices = Choices(config=layers, overrides=overrides)
     given = len(Choices().arguments())
     return choices.arguments()[given:]
-
-
-def _has_account() -> bool:
-    """Whether W&B would find a login, and is to be used."""
-    if os.environ.get("WANDB_MODE") in _ON_THIS_MACHINE:
-        return False
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False

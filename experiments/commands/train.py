@@ -69,12 +69,15 @@ def train(
     resumed = last if resume and last.exists() else None
     if resume and resumed is None:
         log.warning("RESUME=1, but %s does not exist: starting from the beginning", last)
-    cli.prepare(resumed, keep_folder=resume)
-    source_only = _score_start(cli)
-    cli.trainer.fit(cli.method, datamodule=cli.data, ckpt_path=resumed, weights_only=True)
-    cli.trainer.test(cli.method, datamodule=cli.data, verbose=False)
-    if cli.trainer.is_global_zero:
-        _write_metrics(cli, folder, source_only)
+    try:
+        cli.prepare(resumed, keep_folder=resume)
+        source_only = _score_start(cli)
+        cli.trainer.fit(cli.method, datamodule=cli.data, ckpt_path=resumed, weights_only=True)
+        cli.trainer.test(cli.method, datamodule=cli.data, verbose=False)
+        if cli.trainer.is_global_zero:
+            _write_metrics(cli, folder, source_only)
+    finally:
+        cli.folder.release()
     return folder
 
 

@@ -17,9 +17,9 @@ from experiments.artifacts.store import key_of
 from experiments.cli import WarpmarkCLI
 from experiments.compose import Choices
 from experiments.errors import UsageError
-from experiments.grids.contents import Contents
+from experiments.grids.contents import Contents, code
 from experiments.grids.grid import Cell, Grid
-from experiments.run_folder import prepare_run_folder
+from experiments.run.folder import RunFolder
 from lightning_modules.methods.supervised import Supervised
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,10 @@ class Runner:
         changed = [name for name in then if now.get(name, then[name]) != then[name]]
         return f"what {', '.join(changed)} held before a change" if changed else ""
 
+    def is_of_other_code(self, cell: Cell) -> bool:
+        """Whether other code of data and networks trained the cell, where that is known."""
+        return bool(self._note(cell).get("code", code()) != code())
+
     def start_of(self, cell: Cell) -> Path | None:
         """The pretrained start that a finished cell went on from, or None if its method needs none."""
         note = self._note(cell)
@@ -128,7 +132,7 @@ class Runner:
             if not resume:
                 # Before the note is written: together they would be taken for what is made now, if it is killed here.
                 self._put_aside(cell, outdated)
-            made_of = {"key": self._key(cell), "contents": self._contents.of(self._choices(cell))}
+            made_of = {"key": self._key(cell), "contents": self._contents.of(self._choices(cell)), "code": code()}
             self._write_note(cell, {**made_of, "budget": budget, "start": str(start) if start else None})
         layers = [
             budget,
@@ -142,7 +146,9 @@ class Runner:
         folder = self.out / cell.name
         if folder.exists():
             log.warning("%s: was made of %s; it is made anew", cell.name, outdated)
-        prepare_run_folder(folder, resume=False)
+        place = RunFolder(folder)
+        place.take(resume=False)
+        place.release()
 
     def _lock(self, cell: Cell) -> FileLock:
         return FileLock(self.out / f"{cell.name}.lock", blocking=False)

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import yaml
 
 from datamodules.formats import IMAGE_SUFFIXES
 from datamodules.setting import SYNTHETIC
+from experiments.artifacts.pictures import PictureContents
 from experiments.artifacts.store import key_of
 from experiments.compose import Choices
 
@@ -19,6 +20,10 @@ _LABEL_SUFFIXES: Final = frozenset({".npy", ".pts", ".txt", ".csv"})
 _SECTIONS: Final = ("data", "model", "pretraining", "translation")
 """Parts of a configuration that may name files to read; others name places to write to."""
 CONFIGURATION: Final = "the YAML files of its choices"
+_LEARNING: Final = ("datamodules", "lightning_modules")
+"""Rooms whose code says what is learned."""
+PICTURES: Final = "the pictures of"
+"""Before the name of a folder, in the name of its images' fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,12 @@ class Contents:
     """Fingerprints of folders and files, each looked at once: those of one command see one state of the data."""
 
     _seen: dict[str, str] = field(default_factory=dict)
+    _pictures: PictureContents = field(default_factory=PictureContents)
 
     def of(self, choices: Choices) -> dict[str, str]:
         """Fingerprints of all that choices name: by path, and of the choices' own files as :data:`CONFIGURATION`.
 
+        Of a folder there are two: of its labels and its images' sizes; and, as :data:`PICTURES`, of what these hold.
         Folders and files that do not exist are left out: what fails without them says so.
         """
         folders = (choices.data, choices.source, choices.target, choices.test)
@@ -38,7 +45,10 @@ class Contents:
         found = {name: self._of_path(Path(name).expanduser()) for name in sorted(set(named)) if name}
         names = (choices.setting, choices.method, choices.landmarker, choices.profile, choices.ema, choices.wandb)
         files = self._seen_or(repr(names), lambda: key_of({"files": [_of_yaml(file) for file in choices.files()]}))
-        return {CONFIGURATION: files, **{name: content for name, content in found.items() if content}}
+        # By themselves: notes of earlier versions hold their sizes alone.
+        places = {name: Path(name).expanduser() for name, content in found.items() if content}
+        pictures = {f"{PICTURES} {name}": self._of_pictures(place) for name, place in places.items() if place.is_dir()}
+        return {CONFIGURATION: files, **{name: text for name, text in {**found, **pictures}.items() if text}}
 
     def _of_path(self, path: Path) -> str:
         try:
@@ -47,10 +57,23 @@ class Contents:
         except OSError:  # a text that is no path, e.g. too long for one
             return ""
 
+    def _of_pictures(self, folder: Path) -> str:
+        """What a folder's images hold, whatever their names, sizes and times."""
+        files = [path for path in sorted(_files(folder)) if path.suffix.lower() in IMAGE_SUFFIXES]
+        return self._seen_or(f"{PICTURES} {folder}", lambda: self._pictures.of(files))
+
     def _seen_or(self, name: str, look: Callable[[], str]) -> str:
         if name not in self._seen:
             self._seen[name] = look()
         return self._seen[name]
+
+
+@cache
+def code() -> str:
+    """What a trained number may depend on of this program, in a few letters: the code of what learns, and from what."""
+    root = Path(__file__).resolve().parents[2]
+    files = sorted(file for room in _LEARNING for file in (root / room).rglob("*.py"))
+    return key_of({file.relative_to(root).as_posix(): _of_file(file) for file in files})
 
 
 def _of_folder(folder: Path) -> str:

@@ -224,7 +224,7 @@ def _measure(runner: Runner, cell: Cell, checkpoint: Path, file: Path) -> None:
                 for face, subsets in named
                 for name in subsets
             ]
-    with file.open("w", newline="") as out:
+    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out:
         csv.writer(out).writerows([_HEAD, *rows])
 
 

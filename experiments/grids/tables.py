@@ -6,11 +6,14 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from tabulate import tabulate
 
 log = logging.getLogger(__name__)
 
+_ENCODED: Final[Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+"""Of files: names in them need not be UTF-8."""
 MISSING = "–"
 """Shown for what was not measured."""
 
@@ -109,12 +112,12 @@ class Table:
     def write(self, stem: Path) -> list[Path]:
         """Write ``STEM.md``, ``.csv`` and ``.tex``; in CSV a mean, its spread and its n have a column each."""
         stem.parent.mkdir(parents=True, exist_ok=True)
-        files = [stem.with_suffix(suffix) for suffix in (".md", ".csv", ".tex")]
+        files = [stem.with_name(stem.name + suffix) for suffix in (".md", ".csv", ".tex")]
         notes = "".join(f"\n- {note}" for note in self.notes)
-        files[0].write_text(f"{self.title}\n\n{self.text('github')}\n{notes and notes + chr(10)}")
+        files[0].write_text(f"{self.title}\n\n{self.text('github')}\n{notes and notes + chr(10)}", **_ENCODED)
         remarks = "\n".join(f"% {line}" for line in (self.title, *self.notes))
-        files[2].write_text(f"{remarks}\n{self.text('latex_booktabs')}\n")
-        with files[1].open("w", newline="") as file:
+        files[2].write_text(f"{remarks}\n{self.text('latex_booktabs')}\n", **_ENCODED)
+        with files[1].open("w", newline="", **_ENCODED) as file:
             csv.writer(file).writerows(self._csv_lines())
         return files
 

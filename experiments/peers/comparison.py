@@ -73,13 +73,13 @@ def comparison_table(names: Sequence[str], on: Sequence[Column], results: Sequen
 def write_results(results: Sequence[Result], folder: Path) -> list[Path]:
     """Write ``results.csv``, a row for each result, and ``faces.csv``, a row for each of its faces."""
     files = [folder / "results.csv", folder / "faces.csv"]
-    with files[0].open("w", newline="") as file:
+    with files[0].open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(("landmarker", "subset", "averaged", "nme", "low", "high", "n"))
         for one in results:
             figures = [f"{value:.6f}" for value in (one.nme, *one.interval())]
             writer.writerow((one.landmarker, one.subset, one.averaged, *figures, len(one.faces)))
-    with files[1].open("w", newline="") as file:
+    with files[1].open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(("landmarker", "subset", "averaged", "path", "nme"))
         for one in results:

@@ -109,6 +109,7 @@ class FaceMethod(TrainingModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.landmarker = landmarker
         self.landmarker_spec: Mapping[str, Any] | None = None
+        self.faces: Mapping[str, str] = {}
         self.scores: dict[str, dict[str, float]] = {}
         self.average_nme = float("nan")
         self._errors = nn.ModuleList()
@@ -204,6 +205,8 @@ class FaceMethod(TrainingModule):
         self.log_dict(logged, sync_dist=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what it takes to rebuild the landmarker, so that a checkpoint can be scored by itself."""
+        """Keep what it takes to rebuild the landmarker, so that a checkpoint can be scored by itself; and the faces."""
         if self.landmarker_spec is not None:
             checkpoint["landmarker"] = dict(self.landmarker_spec)
+        if self.faces:
+            checkpoint["faces"] = dict(self.faces)

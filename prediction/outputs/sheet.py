@@ -101,4 +101,4 @@ class SheetOutput:
             lines = [line for _, line in sorted(self._without)]
             parts += [f"<h2>{len(lines)} pictures without a face</h2>", "<ul>", *lines, "</ul>"]
         text = "\n".join([*parts, "</html>", ""])
-        write_whole(self._page, lambda path: path.write_text(text, encoding="utf-8"))
+        write_whole(self._page, lambda path: path.write_text(text, encoding="utf-8", errors="backslashreplace"))

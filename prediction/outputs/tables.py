@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +49,9 @@ class JsonOutput:
         """Write the file."""
         pictures = [content for _, content in sorted(self._pictures, key=lambda pair: pair[0])]
         text = json.dumps({"about": self._about, "pictures": pictures}, allow_nan=False, ensure_ascii=False)
-        write_whole(self._path, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        # A byte of a file's name that is not UTF-8 becomes \udcXX, which is JSON's own way to write it.
+        write = partial(Path.write_text, data=text + "\n", encoding="utf-8", errors="backslashreplace")
+        write_whole(self._path, write)
 
 
 def picture_as_dict(record: Record) -> dict[str, Any]:
@@ -118,7 +121,7 @@ class CsvOutput:
         rows = [row + [""] * (len(header) - len(row)) for _, row in sorted(self._rows, key=lambda pair: pair[0])]
 
         def write(path: Path) -> None:
-            with path.open("w", newline="", encoding="utf-8") as file:
+            with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
                 csv.writer(file).writerows([header, *rows])
 
         write_whole(self._path, write)

@@ -66,6 +66,17 @@ def test_a_truncated_file_is_named(suffix: str, module: nn.Module, tmp_path: Pat
             read_state(path)
 
 
+def test_a_flipped_bit_is_found_by_the_files_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "flipped.pt"
+    torch.save({"a": torch.randn(5000), "none": torch.empty(0)}, path)
+    read_state(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(bytes(content))
+    with pytest.raises(WeightsError, match=r"flipped\.pt .*CRC.*copy or download it again"):
+        read_state(path)
+
+
 class RunsCode:
     def __reduce__(self) -> Any:
         return os.system, ("touch was_run",)

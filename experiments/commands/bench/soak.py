@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from experiments.bench.soak.soak import soak
-from experiments.run_folder import output_file
+from experiments.run.folder import output_file
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import yaml
 
 from experiments.grids.grid import Cell
-from experiments.run_folder import output_file
+from experiments.run.folder import output_file
 
 _HEAD: Final = """\
 # The cells of a grid as a sweep of Weights & Biases, written by `warpmark grid … --as_sweep`.

@@ -14,7 +14,7 @@ from experiments.errors import UsageError, nearest
 from experiments.grids.cells import Runner
 from experiments.grids.grid import Cell
 from experiments.grids.results import START, Result
-from experiments.run_folder import output_file
+from experiments.run.folder import output_file
 from lightning_modules.landmarkers.base import Landmarker
 
 

@@ -1,6 +1,7 @@
 """``evaluate``: any checkpoint on any labelled folder, and what it does with what it cannot use."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,32 @@ def _other_shape(path: Path, good: Path) -> None:
     torch.save(merged(content, {"landmarker": {"init_args": {"embed_dim": 16}}}), path)
 
 
+def _strings(path: Path, good: Path) -> None:
+    torch.save({**checkpoint(good), "state_dict": {"landmarker.a": "x"}}, path)
+
+
+def _no_state(path: Path, good: Path) -> None:
+    torch.save({**checkpoint(good), "state_dict": None}, path)
+
+
+def _named_only(path: Path, good: Path) -> None:
+    torch.save({**checkpoint(good), "landmarker": "slpt"}, path)
+
+
+def _unnamed(path: Path, good: Path) -> None:
+    torch.save({**checkpoint(good), "landmarker": {}}, path)
+
+
+def _listed_arguments(path: Path, good: Path) -> None:
+    torch.save({**checkpoint(good), "landmarker": {"class_path": "a.B", "init_args": [1]}}, path)
+
+
 MESSAGES = {
+    _strings: "found str as 'landmarker.a' in 'state_dict', expected a tensor",
+    _no_state: "found NoneType as 'state_dict', expected tensors by name",
+    _named_only: "found 'slpt' as 'landmarker', expected its class_path and init_args",
+    _unnamed: "found '{}' as 'landmarker', expected its class_path and init_args",
+    _listed_arguments: "found [1] as init_args, expected names",
     _missing: "there is no weights file",
     _empty: "(0 bytes) cannot be read",
     _truncated: "It is truncated or not a torch file",
@@ -138,6 +164,19 @@ def test_checkpoints_that_cannot_be_used(
     assert MESSAGES[spoil] in message
     assert not out.exists()
     assert not (tmp_path / "made").exists(), "pickled code was run"
+
+
+def test_names_that_are_not_utf_8_and_outputs_that_differ_after_a_dot(drawn_run: FinishedRun, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / os.fsdecode(b"caf\xe9"), 2)
+    for path in list(folder.iterdir()):
+        path.rename(folder / os.fsdecode(b"\xff" + os.fsencode(path.name)))
+    command = ["evaluate", f"--ckpt={drawn_run.folder}/checkpoints/last.ckpt", f"--test={folder}"]
+    for out in ("run1.5", "run1.6"):
+        run(*command, f"--out={tmp_path / out}")
+    assert json.loads((tmp_path / "run1.5").read_text())["folder"] == str(folder)
+    for out in ("run1.5", "run1.6"):
+        names = [Path(row["path"]).name for row in rows(tmp_path / f"{out}.faces.csv")]
+        assert names == [rf"\udcffface{number:03}.jpg" for number in (0, 1)]
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import logging
 import math
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ FIGURES = {"nme", "fr@8", "auc@8", "n"}
 
 def test_the_folder_of_a_run(drawn_run: FinishedRun) -> None:
     expected = {
+        ".lock",
         "config.yaml",
         "metrics.json",
         "nme.csv",
@@ -115,13 +118,18 @@ def test_a_pretrained_start_is_not_used_for_another_seed_source_or_recipe(
     assert (made / "landmarker.ckpt").exists()
 
 
-def test_ctrl_c_leaves_the_weights_and_what_to_go_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by", ["Ctrl-C", "SIGTERM"])
+def test_what_is_stopped_leaves_the_weights_and_what_to_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, by: str
+) -> None:
     """The way back to the start is taken in what is saved of the interrupted step, not in ``last.ckpt``."""
     step = Stylize.training_step
 
     def interrupted(self: Stylize, batch: TrainBatch, batch_idx: int) -> None:
-        if self.current_epoch == 1 and batch_idx == 1:
-            raise KeyboardInterrupt
+        if self.current_epoch == 1 and batch_idx == (by == "Ctrl-C"):
+            if by == "Ctrl-C":
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGTERM)
         step(self, batch, batch_idx)
 
     config = write_config(tmp_path / "tiny.yaml", TINY)
@@ -129,13 +137,16 @@ def test_ctrl_c_leaves_the_weights_and_what_to_go_on_from(tmp_path: Path, monkey
     words.append("--model.init_args.return_to_start=1.0")
     with monkeypatch.context() as patched:
         patched.setattr(Stylize, "training_step", interrupted)
-        with pytest.raises(SystemExit):
+        with pytest.raises(SystemExit) as exit_:
             run(*words)
+    assert exit_.value.code == {"Ctrl-C": 130, "SIGTERM": 143}[by]
     folder = tmp_path / "runs/da_cariface/stylize-slpt/seed0"
     stopped, last = (checkpoint(folder / f"checkpoints/{name}.ckpt") for name in ("interrupted", "last"))
     assert (stopped["global_step"], last["global_step"]) == (3, 2)
-    assert all(at_start(stopped))
+    assert all(at_start(stopped)) == (by == "Ctrl-C"), "SIGTERM does not settle them"
     assert not all(at_start(last))
+    assert f"stopped by {by}: {folder}/checkpoints/last.ckpt is kept, of the last whole epoch. RESUME=1" in caplog.text
+    assert not (folder / "metrics.json").exists()
     run(*words, "--resume")
     assert metrics(folder)["method"] == "stylize"
 

@@ -1,6 +1,7 @@
 """What a cell's key holds: a finished cell is done as long as all of it is as it was."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from experiments.compose import Choices
 from experiments.grids.cells import Runner
-from experiments.grids.contents import CONFIGURATION, Contents
+from experiments.grids.contents import CONFIGURATION, PICTURES, Contents
 from experiments.grids.grid import Cell, Grid
 from tests.layouts import write_folder
 
@@ -25,6 +26,7 @@ def pretend(**options: Any) -> Path:
     folder = Path(next(trainer["default_root_dir"] for trainer in trainers if "default_root_dir" in trainer))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text("{}")
+    (folder / "config.yaml").write_text("{}")
     return folder
 
 
@@ -76,6 +78,24 @@ def test_corrected_labels_and_further_images(done: Runner, role: str) -> None:
     image = sorted(folder.rglob("*.jpg"))[0]
     (image.parent / "further.jpg").write_bytes(image.read_bytes())
     assert not again(done).is_done(CELL)
+
+
+@pytest.mark.parametrize("role", ["source", "target"])
+def test_a_picture_painted_over_in_place(done: Runner, role: str) -> None:
+    image = sorted(Path(done.folders[role]).rglob("*.jpg"))[0]
+    before, about = image.read_bytes(), image.stat()
+    image.write_bytes(before[:-2] + b"ab")
+    os.utime(image, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert again(done).outdated(CELL) == f"what the pictures of {done.folders[role]} held before a change"
+    image.write_bytes(before)
+    assert again(done).is_done(CELL)
+
+
+def test_cells_that_other_code_trained_are_known(done: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not done.is_of_other_code(CELL)
+    monkeypatch.setattr("experiments.grids.cells.code", lambda: "another")
+    assert done.is_of_other_code(CELL)
+    assert done.is_done(CELL), "it is named, and shown"
 
 
 def test_choices_budget_folders_and_the_files_of_choices(done: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +153,6 @@ def test_files_that_a_configuration_names(tmp_path: Path) -> None:
         "paths": {"runs": str(tmp_path)},
     }
     found = Contents().of(Choices(config=[config]))
-    assert set(found) == {CONFIGURATION, str(folder), str(tmp_path / "start.ckpt")}
+    assert set(found) == {CONFIGURATION, str(folder), f"{PICTURES} {folder}", str(tmp_path / "start.ckpt")}
     (tmp_path / "start.ckpt").write_text("others")
     assert Contents().of(Choices(config=[config])) != found

@@ -138,7 +138,7 @@ def test_with_an_account_it_says_the_commands(
 ) -> None:
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert not command._has_account()
+    assert not command.has_account()
     (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
     (tmp_path / "netrc").chmod(0o600)
     run("sweep", "warper")
@@ -152,9 +152,9 @@ def test_with_an_account_it_says_the_commands(
     content = yaml.safe_load(Path(file).read_text())
     assert content == merged(shipped, {"command": [*shipped["command"][:-1], "--paths.data=faces", "${args}"]})
     monkeypatch.setenv("WANDB_API_KEY", "some")
-    assert command._has_account()
+    assert command.has_account()
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert not command._has_account()
+    assert not command.has_account()
 
 
 @pytest.mark.parametrize(
