@@ -8,6 +8,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -77,6 +78,10 @@ class FaceSet(Sequence[Face], ABC):
     def fingerprint(self) -> str:
         """A short text that changes with the set's content; weights trained on the set are kept under it."""
 
+    def files(self) -> list[Path]:
+        """The picture files that faces are decoded from, in their order; none of those that are drawn."""
+        return []
+
     def frontal(self) -> list[int]:
         """The places of the faces that look into the camera, of a labelled set; by pose unless the set knows better.
 
@@ -118,6 +123,9 @@ class BoxedFaces(FaceSet):
     def frontal(self) -> list[int]:
         return self.faces.frontal()
 
+    def files(self) -> list[Path]:
+        return self.faces.files()
+
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for box in self.boxes:
@@ -157,6 +165,9 @@ class UnlabelledFaces(FaceSet):
 
     def shapes(self) -> list[FloatArray]:
         return []
+
+    def files(self) -> list[Path]:
+        return self.faces.files()
 
     def fingerprint(self) -> str:
         return f"unlabelled(oracle_box={self.oracle_box}):{self.faces.fingerprint()}"
@@ -200,6 +211,11 @@ class SomeFaces(FaceSet):
         frontal = set(self.faces.frontal())
         return [place for place, i in enumerate(self.places) if i in frontal]
 
+    def files(self) -> list[Path]:
+        files = self.faces.files()
+        # Of a set in which some are drawn, it is not known whose files these are.
+        return [files[i] for i in self.places] if len(files) == len(self.faces) else files
+
     def fingerprint(self) -> str:
         return f"some({len(self)}):{self.faces.fingerprint()}"
 
@@ -229,6 +245,9 @@ class JoinedFaces(FaceSet):
 
     def shapes(self) -> list[FloatArray]:
         return [shape for s in self.sets for shape in s.shapes()]
+
+    def files(self) -> list[Path]:
+        return [file for s in self.sets for file in s.files()]
 
     def fingerprint(self) -> str:
         return "+".join(s.fingerprint() for s in self.sets)
@@ -268,6 +287,11 @@ class ChosenFaces(FaceSet):
     def shapes(self) -> list[FloatArray]:
         shapes = self.faces.shapes()
         return [shapes[place] for place in self.places] if self.has_landmarks else []
+
+    def files(self) -> list[Path]:
+        files = self.faces.files()
+        # Of a set in which some are drawn, it is not known whose files these are.
+        return [files[i] for i in self.places] if len(files) == len(self.faces) else files
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.places).encode()).hexdigest()
