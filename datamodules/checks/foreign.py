@@ -29,8 +29,8 @@ _KINDS: Final[tuple[tuple[str, re.Pattern[bytes], str], ...]] = tuple(
         (
             ".json",
             rb'"keypoints"\s*:|"annotations"\s*:',
-            "COCO's: keypoints are x, y, visibility; of 133 (WholeBody) 23…90 are iBUG-68: save them as NAME.npy; COCO's "
-            "own 17 are of bodies",
+            "COCO's: keypoints are x, y, visibility; of 133 (WholeBody) 23…90 are iBUG-68: save them as NAME.npy; "
+            "COCO's own 17 are of bodies",
         ),
         (".json", rb'"_via|"regions"\s*:', "VIA's: save the points of its regions in iBUG-68's order as NAME.npy"),
         (

@@ -2,7 +2,7 @@
 
 All thresholds are far from what real faces show: on the 6,317 labelled faces at hand (photos, caricatures, paintings)
 the sine of :func:`upright_sine` is at least 0.90, the eyes' length at most 0.45 of the distance between their outer
-corners, no point lies at (0, 0) or (−1, −1), and no three points coincide.
+corners, no point lies at (0, 0) or (-1, -1), and no three points coincide.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ _LEAST_INTEROCULAR: Final = 1.0
 """Pixels between the outer eye corners below which points cannot be a face."""
 _COINCIDENT: Final = 3
 _LARGEST_FRACTION: Final = 2.0
-"""Greatest coordinate of labels that are fractions of the picture, from 0 to 1 or from −1 to 1, and a little beyond."""
+"""Greatest coordinate of labels that are fractions of the picture, from 0 to 1 or from -1 to 1, and a little beyond."""
 _FEW: Final = 3
 """Faces from which on all of them lying in one corner is no accident."""
 
@@ -85,9 +85,11 @@ class LabelError(DataError):
     def __init__(self, path: Path, mistake: Mistake, detail: str = "") -> None:
         self.path, self.mistake = path, mistake
         found, remedy = mistake.value
-        super().__init__(f"{shown(path)}: found {detail or found}, expected {_EXPECTED}. {remedy}")
+        expected = _EXPECTED_PLACES if mistake is Mistake.FAR else _EXPECTED
+        super().__init__(f"{shown(path)}: found {detail or found}, expected {expected}. {remedy}")
 
 
+_EXPECTED_PLACES: Final = "landmarks in or near the image"
 _EXPECTED: Final = "68 landmarks of a face in pixels, x before y, y counted from the top"
 
 
@@ -134,9 +136,10 @@ def _check_places(path: Path, landmarks: FloatArray, width: int, height: int) ->
 
 
 def upright_sine(landmarks: FloatArray) -> float:
-    """Sine of the angle from (eye corner 36 → 45) to (eyes → mouth): about 1 on any face, however turned in its picture.
+    """Sine of the angle from (eye corner 36 → 45) to (eyes → mouth).
 
-    It is about −1 where the points are mirrored in any direction.
+    It is about 1 on any face, however turned in its picture, and about -1 where the points are mirrored in any
+    direction.
 
     Args:
         landmarks: any frame with y down, shape ``(68, 2)``; the outer eye corners do not coincide.

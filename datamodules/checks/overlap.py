@@ -45,9 +45,7 @@ def _by_identity(files: Sequence[Path]) -> dict[_Identity, Path]:
     return found
 
 
-def _refuse_shared(
-    trained: dict[_Identity, Path], others: dict[_Identity, Path], role: str, remedy: str
-) -> None:
+def _refuse_shared(trained: dict[_Identity, Path], others: dict[_Identity, Path], role: str, remedy: str) -> None:
     shared = [identity for identity in others if identity in trained]
     if not shared:
         return

@@ -6,7 +6,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -172,7 +172,7 @@ def _eight_bits(values: npt.NDArray[np.integer]) -> ByteArray:
 
 def _deep(image: Image.Image, data: bytes) -> Image.Image:
     """The image, loaded; decoded again where Pillow would drop what colours of 16 bits hold in their lower byte."""
-    deep = ";16" in str(image.tile) and not image.mode.startswith("I")
+    deep = ";16" in str(getattr(image, "tile", "")) and not image.mode.startswith("I")
     turned = image.getexif().get(ExifTags.Base.Orientation) if deep else None
     image.load()
     if not deep or max(high for _, high in _colours(image)) >= _DARK:
@@ -228,8 +228,6 @@ def _undecodable(path: str | Path, data: bytes, error: Exception) -> DataError:
 def _decoders(data: bytes) -> list[str]:
     """Pillow's names of those that are installed."""
     if content_kind(data) == "a HEIC picture" and "HEIF" not in Image.OPEN:
-        try:
+        with suppress(ImportError):
             importlib.import_module("pillow_heif").register_heif_opener()
-        except ImportError:
-            pass
     return [name for name in _DECODERS if name in Image.OPEN]

@@ -78,7 +78,9 @@ def _header_and_rows(path: str | Path, pieces: Sequence[Row]) -> tuple[list[str]
     if opening != 1 or closing != 1 or texts.index("{") > texts.index("}"):
         found = f"{opening} opening and {closing} closing braces"
         several = opening == closing and opening > 1
-        remedy = "Write each face into a file of its own." if several else "It may be cut off: write it again, as 300W's."
+        remedy = (
+            "Write each face into a file of its own." if several else "It may be cut off: write it again, as 300W's."
+        )
         raise bad_file(path, found, "the points in one pair of braces", remedy)
     first, last = texts.index("{"), texts.index("}")
     return texts[:first], list(pieces[first + 1 : last])
@@ -136,7 +138,9 @@ def read_npy(path: str | Path) -> FloatArray:
         raise bad_file(path, f"no plain .npy array ({_why_not(data, error)})", _LANDMARKS, _SAVE) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         kind = array.dtype if isinstance(array, np.ndarray) else "an archive"
-        remedy = "Save numpy.stack([array['x'], array['y']], axis=1)." if "x" in str(kind) and "y" in str(kind) else _SAVE
+        remedy = (
+            "Save numpy.stack([array['x'], array['y']], axis=1)." if "x" in str(kind) and "y" in str(kind) else _SAVE
+        )
         raise bad_file(path, f"values of type {kind}", "an array of numbers", remedy)
     without_ones = array.squeeze()
     return _checked_landmarks(path, without_ones if without_ones.shape == (NUM_LANDMARKS, 2) else array)

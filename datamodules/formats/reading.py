@@ -141,5 +141,7 @@ def _check_name(path: str | Path) -> None:
 
 
 def _where(path: str | Path) -> str:
-    tilde = " A ~ is replaced by your home folder only at the beginning of a word of the shell." if "~" in str(path) else ""
+    tilde = (
+        " A ~ is replaced by your home folder only at the beginning of a word of the shell." if "~" in str(path) else ""
+    )
     return f"Check the name, or put the file there.{tilde}"
