@@ -41,8 +41,8 @@ Row = tuple[int, str]
 def read_pts(path: str | Path) -> FloatArray:
     """Read a ``.pts`` file.
 
-    Numbers may be parted by spaces, commas or semicolons; rows may be numbered, or end with a visibility (0, 1, 2), both
-    of which are left out; ``#`` and ``//`` begin comments; the braces and the header may be missing.
+    Numbers may be parted by spaces, commas or semicolons; rows may be numbered, or end with a visibility (0, 1, 2):
+    both are left out; ``#`` and ``//`` begin comments; the braces and the header may be missing.
 
     Args:
         path: a file as in 300W: ``version: 1``, ``n_points: 68``, and 68 lines ``x y`` (counted from 1) in braces.
@@ -78,9 +78,7 @@ def _header_and_rows(path: str | Path, pieces: Sequence[Row]) -> tuple[list[str]
     if opening != 1 or closing != 1 or texts.index("{") > texts.index("}"):
         found = f"{opening} opening and {closing} closing braces"
         several = opening == closing and opening > 1
-        remedy = (
-            "Write each face into a file of its own." if several else "It may be cut off: write it again, as 300W's."
-        )
+        remedy = "Write each face into a file of its own." if several else "It may be cut off: fetch or write it again."
         raise bad_file(path, found, "the points in one pair of braces", remedy)
     first, last = texts.index("{"), texts.index("}")
     return texts[:first], list(pieces[first + 1 : last])
@@ -138,9 +136,8 @@ def read_npy(path: str | Path) -> FloatArray:
         raise bad_file(path, f"no plain .npy array ({_why_not(data, error)})", _LANDMARKS, _SAVE) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         kind = array.dtype if isinstance(array, np.ndarray) else "an archive"
-        remedy = (
-            "Save numpy.stack([array['x'], array['y']], axis=1)." if "x" in str(kind) and "y" in str(kind) else _SAVE
-        )
+        named = isinstance(array, np.ndarray) and {"x", "y"} <= set(array.dtype.names or ())
+        remedy = "Save numpy.stack([array['x'], array['y']], axis=1)." if named else _SAVE
         raise bad_file(path, f"values of type {kind}", "an array of numbers", remedy)
     without_ones = array.squeeze()
     return _checked_landmarks(path, without_ones if without_ones.shape == (NUM_LANDMARKS, 2) else array)

@@ -26,11 +26,8 @@ def read_list(path: str | Path) -> dict[str, int]:
     for number, line in enumerate(read_text(path, "a list of image names").splitlines(), start=1):
         name = plain_name(line.strip())
         if _WFLW.match(name):
-            found, remedy = (
-                f"landmarks in line {number}, as WFLW's lists have them",
-                "WFLW's 98 points are not iBUG-68.",
-            )
-            raise bad_file(path, found, "one image name per line", remedy)
+            found = f"landmarks in line {number}, as WFLW's lists have them"
+            raise bad_file(path, found, "one image name per line", "WFLW's 98 points are not iBUG-68: write names.")
         if _COLUMNS.search(name) or "\0" in name:
             found = f"more than a name in line {number} ({name[:60]!r})"
             raise bad_file(path, found, "one image name per line", "Take the other columns out.")

@@ -33,9 +33,10 @@ _BEGINNINGS: Final = (
     (b"<!doctype html", "a web page"),
     (b"<html", "a web page"),
 )
-_BRANDS: Final = ((b"avif", "an AVIF picture"), (b"avis", "an AVIF picture")) + tuple(
-    (brand, "a HEIC picture") for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
-)
+_BRANDS: Final = dict.fromkeys((b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis"), "a HEIC picture") | {
+    b"avif": "an AVIF picture",
+    b"avis": "an AVIF picture",
+}
 """What follows ``ftyp`` in the files of the ISO family."""
 
 
@@ -57,7 +58,7 @@ def plain_name(name: str) -> str:
 def content_kind(data: bytes) -> str | None:
     """What a file is by how it begins, in words; None if unknown."""
     if data[4:8] == b"ftyp":
-        return next((words for brand, words in _BRANDS if data[8:12] == brand), "a video (MP4 or its relatives)")
+        return _BRANDS.get(data[8:12], "a video (MP4 or its relatives)")
     beginning = data[:64].lstrip().lower()
     return next((words for begins, words in _BEGINNINGS if beginning.startswith(begins.lower())), None)
 
@@ -141,7 +142,5 @@ def _check_name(path: str | Path) -> None:
 
 
 def _where(path: str | Path) -> str:
-    tilde = (
-        " A ~ is replaced by your home folder only at the beginning of a word of the shell." if "~" in str(path) else ""
-    )
+    tilde = " The shell makes your home folder of a ~ only at the beginning of a word." if "~" in str(path) else ""
     return f"Check the name, or put the file there.{tilde}"
