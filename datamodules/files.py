@@ -158,9 +158,8 @@ def _report(bad: Sequence[DataError], total: int, on_error: OnError, name: str) 
         )
     if bad and on_error == "raise":
         others = f" {len(bad)} of {total} files are bad in all." if len(bad) > 1 else ""
-        raise DataError(
-            f"{label}{bad[0]}{others} To go on without bad files, give --data.on_error=skip, or --on_error=skip to evaluate"
-        ) from bad[0]
+        remedy = "To go on without bad files, give --data.on_error=skip (to evaluate: --on_error=skip)"
+        raise DataError(f"{label}{bad[0]}{others} {remedy}") from bad[0]
     if bad:
         named = "\n".join(f"  {problem}" for problem in bad[:_NAMED_WHEN_SKIPPED])
         more = f"\n  and {len(bad) - _NAMED_WHEN_SKIPPED} more" if len(bad) > _NAMED_WHEN_SKIPPED else ""

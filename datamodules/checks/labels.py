@@ -19,7 +19,8 @@ from datamodules.ibug68 import OUTER_EYE_CORNERS, PARTS, interocular_distance
 
 _LEAST_SINE: Final = 0.5
 _LONGEST_EYE: Final = 0.8
-"""Of an eye, as a share of the distance between the outer corners."""
+_LONGEST_MIRRORED_EYE: Final = 0.6
+"""Of an eye, as a share of the distance between the outer corners; less where the points are also mirrored."""
 _LEAST_INTEROCULAR: Final = 1.0
 """Pixels between the outer eye corners below which points cannot be a face."""
 _COINCIDENT: Final = 3
@@ -161,7 +162,8 @@ def _order(landmarks: FloatArray) -> Mistake | None:
     """Which mistake the order of points or columns shows."""
     sine = upright_sine(landmarks)
     longest = max(float(np.ptp(landmarks[PARTS[eye]], axis=0).max()) for eye in _EYES)
-    if abs(sine) < _LEAST_SINE or longest > _LONGEST_EYE * float(interocular_distance(landmarks)):
+    most = _LONGEST_EYE if sine > 0 else _LONGEST_MIRRORED_EYE
+    if abs(sine) < _LEAST_SINE or longest > most * float(interocular_distance(landmarks)):
         return Mistake.SCRAMBLED
     if sine > 0:
         return None

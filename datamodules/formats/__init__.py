@@ -15,7 +15,7 @@ from datamodules.formats.images import (
 )
 from datamodules.formats.landmarks import read_npy, read_pts, write_npy, write_pts
 from datamodules.formats.names import read_list
-from datamodules.formats.reading import bad_file, begins_as_picture, plain_name, read_text, shown
+from datamodules.formats.reading import bad_file, begins_as_picture, plain_name, read_bytes, read_text, shown
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -25,6 +25,7 @@ __all__ = [
     "check_image",
     "oddity_of",
     "plain_name",
+    "read_bytes",
     "read_image",
     "read_list",
     "read_npy",

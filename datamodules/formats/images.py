@@ -4,7 +4,6 @@ import importlib
 import io
 import re
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -29,10 +28,8 @@ IMAGE_SUFFIXES: Final = frozenset(
 _DECODERS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "HEIF")
 Image.init()  # loads the decoders, which Image.open does not do when it is given a list of formats
 MOST_PIXELS: Final = 200_000_000
-"""Of a picture. Pillow's own limit, of 89 million, warns of a large scan; decoding this many takes 2 GB."""
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS
-# Ours is an error; without this line Pillow would warn as well.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+"""Of a picture. Pillow's own limit, of 89 million, warns of a large scan."""
+Image.MAX_IMAGE_PIXELS = 2 * MOST_PIXELS  # so that what is refused here is not warned of before
 _LARGEST_FILE: Final = 2**30
 _LARGE: Final = 20_000_000
 _one_large = threading.Lock()
