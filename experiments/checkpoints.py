@@ -52,7 +52,29 @@ def read_checkpoint(path: str | Path, network: str = LANDMARKER) -> dict[str, An
             f"{path}: found {found}; expected a Warpmark checkpoint with 'state_dict' and {network!r}. "
             "Use one written by `make train` or `make pack`."
         )
+    if odd := _odd_content(content, network):
+        raise CheckpointError(
+            f"{path}: found {odd}; expected named tensors under 'state_dict', and class_path and init_args under "
+            f"{network!r}. Use one written by `make train` or `make pack`."
+        )
     return dict(content)
+
+
+def _odd_content(content: Mapping[Any, Any], network: str) -> str | None:
+    """What is of another type than in a checkpoint, in words."""
+    state, spec = content["state_dict"], content[network]
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        return f"{type(state).__name__} under 'state_dict', not tensors by their names"
+    wrong = (name for name, value in state.items() if name.startswith(f"{network}.") and not torch.is_tensor(value))
+    if name := next(wrong, None):
+        return f"{type(state[name]).__name__} as {name!r} under 'state_dict', not a tensor"
+    if network != LANDMARKER:  # a translator of the usual networks has no specification
+        return None
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("class_path"), str):
+        return f"{spec if isinstance(spec, str) else type(spec).__name__} under {network!r}, without a class_path"
+    if not isinstance(spec.get("init_args") or {}, Mapping):
+        return f"{type(spec['init_args']).__name__} as init_args under {network!r}"
+    return None
 
 
 def load_landmarker(path: str | Path) -> Landmarker:

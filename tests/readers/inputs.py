@@ -135,4 +135,26 @@ def binary(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     return st.one_of(changed(seeds), changed(seeds), st.binary(max_size=300))
 
 
+def checkpoints() -> st.SearchStrategy[bytes]:
+    """Whole files that hold, under the keys of a checkpoint, values of any type."""
+    plain = st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers())
+    )
+    names = st.one_of(st.sampled_from([*STATE, "module.a", "landmarker."]), st.text(max_size=5), st.integers())
+    tensors = st.sampled_from([*STATE.values(), torch.full((2, 3), torch.nan), torch.zeros(2, 3, dtype=torch.int64)])
+    state = st.one_of(plain, st.dictionaries(names, st.one_of(tensors, plain), max_size=4))
+    classes = st.sampled_from(["lightning_modules.landmarkers.SLPT", "SLPT", "os.system", "no.such.Class", "", None, 3])
+    arguments = st.one_of(plain, st.dictionaries(st.sampled_from(["image_size", "no"]), plain, max_size=2))
+    spec = st.one_of(plain, st.fixed_dictionaries({}, optional={"class_path": classes, "init_args": arguments}))
+    keys = {
+        "state_dict": state,
+        "landmarker": spec,
+        "net": state,
+        "pytorch-lightning_version": plain,
+        "provenance": plain,
+    }
+    whole = st.one_of(plain, st.fixed_dictionaries({}, optional=keys), st.fixed_dictionaries(keys), state)
+    return st.one_of(whole.map(torch_file), binary(CHECKPOINTS))
+
+
 PTS_TEXT = text(_PTS_WORDS, LANDMARKERS)

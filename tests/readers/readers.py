@@ -125,9 +125,9 @@ def readers() -> dict[str, Reader]:
         "sweep": Reader(
             ".yaml", lambda path: read_sweep(str(path)), inputs.yaml_text(inputs.yaml_files("experiments/sweeps"))
         ),
-        "checkpoint": Reader(".ckpt", read_checkpoint, inputs.binary(inputs.CHECKPOINTS)),
-        "landmarker of a checkpoint": Reader(".ckpt", load_landmarker, inputs.binary(inputs.CHECKPOINTS)),
-        "state": Reader(".pth", read_state, inputs.binary(inputs.CHECKPOINTS)),
+        "checkpoint": Reader(".ckpt", read_checkpoint, inputs.checkpoints()),
+        "landmarker of a checkpoint": Reader(".ckpt", load_landmarker, inputs.checkpoints()),
+        "state": Reader(".pth", read_state, inputs.checkpoints()),
         "safetensors": Reader(".safetensors", read_state, inputs.binary(inputs.SAFETENSORS)),
         "onnx": Reader(".onnx", ExportedLandmarker, inputs.binary([onnx[:4000], onnx])),
     }
