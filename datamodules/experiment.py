@@ -12,6 +12,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from datamodules.checks.overlap import check_roles
 from datamodules.faces import DataError, Face, FaceBatch, FaceSet, TrainBatch
 from datamodules.files import require_labelled
 from datamodules.kept import FaceDataset, PlainCrops, Shelf, WholeFaces
@@ -81,7 +82,8 @@ class ExperimentDataModule(LightningDataModule):
         """Read and check all files, before any time is spent on training; a second call does nothing.
 
         Raises:
-            DataError: a file is missing, unreadable or malformed; there is no source face, or an unlabelled one.
+            DataError: a file is missing, unreadable or malformed; there is no source face, or an unlabelled one; or a
+                file of the source is also in the target or a test set.
         """
         if self._roles is not None:
             return
@@ -89,6 +91,7 @@ class ExperimentDataModule(LightningDataModule):
         if len(roles.source) == 0:
             raise DataError("The setting has no source faces. Give at least one labelled set in `data.source`.")
         require_labelled(roles.source, "source")
+        check_roles(roles.source, roles.target, [test.faces for test in roles.tests])
         self._roles = roles
         if self.synthetic:
             _log.warning("SYNTHETIC stand-in faces: they show that everything runs; their scores are not results.")

@@ -5,14 +5,17 @@ import logging
 import os
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from datamodules.checks.boxes import check_box, check_boxes_hold
+from datamodules.checks.foreign import other_labels
+from datamodules.checks.labels import check_landmarks, in_one_corner, refuse_whole_set
 from datamodules.faces import DataError, Face, FaceSet, FloatArray
-from datamodules.formats import bad_file, check_image, read_image, read_npy, read_pts
-from datamodules.ibug68 import interocular_distance
+from datamodules.formats import ImageCheck, bad_file, check_image, read_image, read_npy, read_pts, shown
 from datamodules.layout import Entry, find_entry
 
 OnError = Literal["raise", "skip"]
@@ -22,15 +25,24 @@ _log = logging.getLogger(__name__)
 
 _NAMED_WHEN_SKIPPED = 3
 _GO_ON = "To go on without bad files, give --on-error=skip (evaluate, analyse) or --data.on_error=skip (train, fit)."
-_LEAST_INTEROCULAR = 1.0
-"""Pixels between the outer eye corners below which points cannot be a face: all equal, or fractions of the image."""
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A face whose files are good."""
+
+    entry: Entry
+    landmarks: FloatArray | None
+    image: ImageCheck
 
 
 class FileFaces(FaceSet):
     """Faces in image files.
 
     Every file is decoded once when the set is made (a few thousand take seconds), so that a damaged file is reported
-    before training starts. Landmarks far outside their image are refused.
+    before training starts. Labels and boxes that cannot be right are refused (:mod:`datamodules.checks`), as those of
+    the whole set where at least half of its faces have them.
 
     Args:
         entries: the faces.
@@ -49,12 +61,16 @@ class FileFaces(FaceSet):
     def __init__(self, entries: Sequence[Entry], on_error: OnError = "raise", name: str = "") -> None:
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             read = list(pool.map(_read, entries))
-        _report([result for result in read if isinstance(result, DataError)], len(entries), on_error, name)
-        kept = [(e, result) for e, result in zip(entries, read, strict=True) if not isinstance(result, DataError)]
-        self.entries = [entry for entry, _ in kept]
+        problems = [result for result in read if isinstance(result, DataError)]
+        labelled = sum(entry.landmark_file is not None for entry in entries)
+        refuse_whole_set(problems, labelled, name, skip=on_error == "skip")
+        _report(problems, len(entries), on_error, name)
+        kept = [result for result in read if not isinstance(result, DataError)]
+        _check_set(kept, name)
+        self.entries = [one.entry for one in kept]
         self.paths = [entry.path for entry in self.entries]
-        self._landmarks = [landmarks for _, (landmarks, _) in kept]
-        self._bytes = [size for _, (_, size) in kept]
+        self._landmarks = [one.landmarks for one in kept]
+        self._bytes = [one.image.size for one in kept]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -115,7 +131,7 @@ def read_face(image: str | Path) -> Face:
     read = _read(entry)
     if isinstance(read, DataError):
         raise read
-    return Face(pixels, str(image), read[0], entry.box)
+    return Face(pixels, str(image), read.landmarks, entry.box)
 
 
 def require_labelled(faces: FaceSet, role: str) -> None:
@@ -132,12 +148,14 @@ def require_labelled(faces: FaceSet, role: str) -> None:
         return
     missing = len(faces) - len(faces.shapes())
     first = next(face.path for face in faces if face.landmarks is None)
+    folder = Path(first).parent
+    others = other_labels(folder.parent if folder.name == "images" else folder)
     raise bad_file(
         first,
         f"an image without landmarks ({missing} of {len(faces)} have none)",
         f"landmarks for every image of the {role}",
         f"Put x.pts (or x.npy) beside every x.jpg, or landmarks/x.jpg.npy beside images/x.jpg; leave images without "
-        f"landmarks out of the {role}: they can be the target.",
+        f"landmarks out of the {role}: they can be the target. {others}".strip(),
     )
 
 
@@ -157,8 +175,8 @@ def _report(bad: Sequence[DataError], total: int, on_error: OnError, name: str) 
         _log.warning("%sskipped %d of %d files:\n%s%s", label, len(bad), total, named, more)
 
 
-def _read(entry: Entry) -> tuple[FloatArray | None, int] | DataError:
-    """The landmarks and the size of the image file in bytes, or what is wrong with either file."""
+def _read(entry: Entry) -> _Read | DataError:
+    """What is known of a face once its files were read, or what is wrong with either file."""
     try:
         if entry.problem:
             raise entry.problem
@@ -166,40 +184,33 @@ def _read(entry: Entry) -> tuple[FloatArray | None, int] | DataError:
         if entry.landmark_file:
             read = read_npy if entry.landmark_file.suffix.lower() == ".npy" else read_pts
             landmarks = read(entry.landmark_file)
-        width, height, size = check_image(entry.path)
+        image = check_image(entry.path)
         if landmarks is not None:
-            _check_landmarks(entry.path, landmarks, width, height)
+            check_landmarks(entry.path, landmarks, image.width, image.height)
         if entry.box is not None:
-            _check_box(entry.path, entry.box, width, height)
+            check_box(entry.path, entry.box, image.width, image.height)
     except DataError as problem:
         return problem
-    return landmarks, size
+    return _Read(entry, landmarks, image)
 
 
-def _check_landmarks(path: Path, landmarks: FloatArray, width: int, height: int) -> None:
-    border = max(width, height) / 2
-    upper = np.array([width - 1, height - 1]) + border
-    outside = np.flatnonzero(((landmarks < -border) | (landmarks > upper)).any(axis=1))
-    if len(outside):
-        x, y = landmarks[outside[0]]
-        raise bad_file(
-            path,
-            f"landmark {outside[0]} (of 0…67) at ({x:.1f}, {y:.1f}) in an image of {width}×{height} pixels",
-            "landmarks in or near the image",
-            "Check that the landmark file belongs to this image (same size, not cropped or rescaled since), that x "
-            "comes before y, and that .npy counts from 0 and .pts from 1.",
-        )
-    distance = float(interocular_distance(landmarks))
-    if distance < _LEAST_INTEROCULAR:
-        raise bad_file(
-            path,
-            f"landmarks whose outer eye corners (36 and 45) are {distance:.2g} pixels apart",
-            "a face's landmarks in pixels",
-            "Correct the landmark file: all points may be equal, or fractions of the image's size.",
-        )
+def _check_set(read: Sequence[_Read], name: str) -> None:
+    """Warn of what may be wrong with faces whose files are all right, and refuse boxes that belong to no face.
 
-
-def _check_box(path: Path, box: FloatArray, width: int, height: int) -> None:
-    if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
-        found = f"the box {tuple(round(float(v), 1) for v in box)} outside an image of {width}×{height} pixels"
-        raise bad_file(path, found, "a box that overlaps the image", "Correct its line in boxes.csv.")
+    Raises:
+        DataError: see :func:`check_boxes_hold`.
+    """
+    label = f"{name}: " if name else ""
+    odd = [f"{shown(one.entry.path)} ({one.image.oddity})" for one in read if one.image.oddity]
+    if odd:
+        more = f", and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
+        message = "%s%d of %d pictures can hardly show a face: %s%s"
+        _log.warning(message, label, len(odd), len(read), ", ".join(odd[:_NAMED]), more)
+    labelled = [(one, one.landmarks) for one in read if one.landmarks is not None]
+    sizes = [(one.image.width, one.image.height) for one, _ in labelled]
+    if in_one_corner([landmarks for _, landmarks in labelled], sizes):
+        message = "%sall %d labelled faces lie in the upper left quarter of their pictures, e.g. %s: the labels may "
+        message += "be of smaller copies of the pictures"
+        _log.warning(message, label, len(labelled), shown(labelled[0][0].entry.path))
+    boxed = [(one.entry.path, landmarks, one.entry.box) for one, landmarks in labelled if one.entry.box is not None]
+    check_boxes_hold(name, boxed)

@@ -4,23 +4,30 @@ A data set describes each face by an :class:`Entry` without opening its files. A
 the entry, so that :class:`datamodules.files.FileFaces` can report all problems at once, or skip the files.
 """
 
-import csv
-import io
+import functools
+import logging
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
+from datamodules.checks.boxes import BOX_COLUMNS, read_boxes
+from datamodules.checks.foreign import other_labels
 from datamodules.faces import DataError, FloatArray
-from datamodules.formats import IMAGE_SUFFIXES, bad_file, read_list, read_text
+from datamodules.formats import IMAGE_SUFFIXES, bad_file, begins_as_picture, plain_name, read_list, shown
+
+__all__ = ["BOX_COLUMNS", "read_boxes"]  # they belong to a folder's layout, and are read beside it
+
+_log = logging.getLogger(__name__)
 
 LANDMARK_SUFFIXES: Final = (".npy", ".pts")
 """Suffixes of landmark files, the preferred one first."""
 
-BOX_COLUMNS: Final = ("name", "x0", "y0", "x1", "y1")
+_PARTS: Final = frozenset({"images", "landmarks", "train", "test"})
+"""Folders of a data set's layout."""
+_NAMED: Final = 3
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,9 @@ def list_folder(folder: Path, expected: str, remedy: str) -> list[Path]:
 def read_entries(root: Path, expected: str) -> list[Entry]:
     """The images of a folder in the order of their names, each with its landmark file and box if it has them.
 
-    Images lie in ``root/images`` if that folder exists, else in ``root``. The landmarks of ``x.jpg`` are
+    Images lie in ``root/images`` if that folder has any, else in ``root``. The landmarks of ``x.jpg`` are
     ``x.jpg.npy``, ``x.npy``, ``x.jpg.pts`` or ``x.pts`` (the first found), in ``root/landmarks`` or beside the image.
-    Boxes are in ``root/boxes.csv``.
+    Boxes are in ``root/boxes.csv``. Pictures that are left out are counted in the log.
 
     Args:
         root: the folder.
@@ -78,7 +85,56 @@ def read_entries(root: Path, expected: str) -> list[Entry]:
     """
     remedy = "Give the folder that holds the images."
     list_folder(root, expected, remedy)
-    return _entries_in(root / "images" if (root / "images").is_dir() else root, root, expected, remedy)
+    folder = images_folder(root)
+    _tell_left_out(root, folder)
+    return _entries_in(folder, root, expected, remedy)
+
+
+def images_folder(root: Path) -> Path:
+    """Where a folder's images lie: in its ``images/``, or in itself if that has none and it has some."""
+    inside = root / "images"
+    if not inside.is_dir() or (not _images_in(inside) and _images_in(root)):
+        return root
+    return inside
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path is taken for an image, by its suffix."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return [path for path in list_folder(folder, "images", "") if is_image(path)]
+
+
+def _tell_left_out(root: Path, folder: Path) -> None:
+    """Say which pictures of a folder are not used, and why."""
+    if folder == root and (root / "images").is_dir():
+        _say(f"{shown(root)}: images/ holds no image; those beside it are used")
+    within = list_folder(folder, "images", "")
+    beside = _images_in(root) if folder != root else []
+    deeper = [path for path in within if path.is_dir() and not (folder == root and path.name in _PARTS)]
+    others = [path for path in within if path.is_file() and not is_image(path) and begins_as_picture(path)]
+    inner = [path for place in deeper for path in _walked(place)]
+    for paths, why in (
+        (beside, "beside images/ are left out"),
+        (inner, "in sub-folders, which are not searched, are left out"),
+        (others, "of other kinds, by their suffixes, are left out (convert or rename them to jpg or png)"),
+    ):
+        if paths:
+            named = ", ".join(shown(path.relative_to(root)) for path in paths[:_NAMED])
+            _say(f"{shown(root)}: {len(paths)} pictures {why}: {named}{', ...' * (len(paths) > _NAMED)}")
+
+
+def _walked(folder: Path) -> list[Path]:
+    found = (Path(parent, name) for parent, _, names in os.walk(folder) for name in sorted(names))
+    return [path for path in found if is_image(path) and not path.name.startswith(".")]
+
+
+@functools.cache
+def _say(message: str) -> None:
+    """A folder is read for training and for testing, and says the same each time."""
+    _log.warning("%s", message)
 
 
 def find_entry(image: Path) -> Entry:
@@ -99,25 +155,28 @@ def find_entry(image: Path) -> Entry:
 
 def _entries_in(images_folder: Path, root: Path, expected: str, remedy: str) -> list[Entry]:
     found = list_folder(images_folder, expected, remedy)
-    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
+    images = [path for path in found if is_image(path)]
     landmarks_folder = root / "landmarks"
     apart = list_folder(landmarks_folder, expected, remedy) if landmarks_folder.is_dir() else []
     landmark_files = {
-        (path.stem, path.suffix.lower()): path for path in [*found, *apart] if path.suffix.lower() in LANDMARK_SUFFIXES
+        (plain_name(path.stem), path.suffix.lower()): path
+        for path in [*found, *apart]
+        if path.suffix.lower() in LANDMARK_SUFFIXES
     }
     boxes = read_boxes(root / "boxes.csv", {path.name for path in images})
-    stems = Counter(path.stem for path in images)
+    stems = Counter(plain_name(path.stem) for path in images)
     return [_entry(path, landmark_files, stems, boxes) for path in images]
 
 
 def _entry(
     image: Path, files: Mapping[tuple[str, str], Path], stems: Mapping[str, int], boxes: Mapping[str, FloatArray]
 ) -> Entry:
-    keys = [(name, suffix) for suffix in LANDMARK_SUFFIXES for name in (image.name, image.stem)]
+    stem = plain_name(image.stem)
+    keys = [(name, suffix) for suffix in LANDMARK_SUFFIXES for name in (plain_name(image.name), stem)]
     key = next((key for key in keys if key in files), None)
     problem = None
-    if key and key[0] == image.stem and stems[image.stem] > 1:
-        found = f"{stems[image.stem]} images of that name with different suffixes, which share {files[key].name}"
+    if key and key[0] == stem and stems[stem] > 1:
+        found = f"{stems[stem]} images of that name with different suffixes, which share {files[key].name}"
         problem = bad_file(image, found, "landmarks of its own", "Rename one of the images, or remove it.")
     return Entry(image, files[key] if key else None, boxes.get(image.name), problem=problem)
 
@@ -136,9 +195,9 @@ def require_images(root: Path, entries: Sequence[Entry], expected: str) -> None:
 
 def orphans(folder: Path, entries: Sequence[Entry]) -> list[Entry]:
     """Landmark files in a folder that belong to none of its images, as entries with a problem."""
-    names = {name for entry in entries for name in (entry.path.name, entry.path.stem)}
+    names = {plain_name(name) for entry in entries for name in (entry.path.name, entry.path.stem)}
     files = list_folder(folder, "landmark files", "")
-    lone = [path for path in files if path.suffix.lower() in LANDMARK_SUFFIXES and path.stem not in names]
+    lone = [path for path in files if path.suffix.lower() in LANDMARK_SUFFIXES and plain_name(path.stem) not in names]
     expected, remedy = "an image of the same name", "Put the image there (jpg, png, bmp, webp or tif), or remove this."
     return [Entry(path, problem=bad_file(path, "landmarks without an image", expected, remedy)) for path in lone]
 
@@ -150,7 +209,9 @@ def expect_landmarks(entries: Sequence[Entry]) -> list[Entry]:
 
 def _without_landmarks(image: Path) -> DataError:
     expected = f"{image.name}.npy or {image.stem}.pts beside it or in a folder landmarks/"
-    return bad_file(image, "an image without landmarks", expected, "Add its landmarks or remove the image.")
+    folder = image.parent.parent if image.parent.name == "images" else image.parent
+    remedy = f"Add its landmarks or remove the image. {other_labels(folder)}".strip()
+    return bad_file(image, "an image without landmarks", expected, remedy)
 
 
 def read_lists(root: Path, entries: Sequence[Entry]) -> tuple[list[Entry] | None, list[Entry] | None]:
@@ -161,7 +222,7 @@ def read_lists(root: Path, entries: Sequence[Entry]) -> tuple[list[Entry] | None
     Raises:
         DataError: a list is malformed.
     """
-    by_name = {entry.path.name: entry for entry in entries}
+    by_name = {plain_name(entry.path.name): entry for entry in entries}
     images = entries[0].path.parent if entries else root
     return _listed(root / "train_list.txt", by_name, images), _listed(root / "test_list.txt", by_name, images)
 
@@ -237,42 +298,3 @@ def check_counts(root: Path, data_set: str, found: Mapping[str, int], expected: 
     )
     remedy = "Complete the data set, or set data.strict_counts=false to use what is there."
     raise bad_file(root, f"other numbers of images than {data_set} has: {rows}", "the counts of Table 1", remedy)
-
-
-def read_boxes(path: Path, names: set[str]) -> dict[str, FloatArray]:
-    """Read face boxes ``(x0, y0, x1, y1)`` in image pixels by image name from a CSV; empty if there is no file.
-
-    Args:
-        path: CSV with the header ``name,x0,y0,x1,y1``.
-        names: the images of the folder.
-
-    Raises:
-        DataError: the header or a row is malformed, or a row names an unknown image or one named before.
-    """
-    if not path.exists():
-        return {}
-    rows = csv.reader(io.StringIO(read_text(path, "a CSV of face boxes")))
-    header = tuple(word.strip() for word in next(rows, []))
-    if header != BOX_COLUMNS:
-        remedy = "Write the header and one row per image."
-        raise bad_file(path, f"the header {','.join(header)!r}", repr(",".join(BOX_COLUMNS)), remedy)
-    boxes: dict[str, FloatArray] = {}
-    for row in filter(None, rows):
-        name, where = row[0].strip(), f"line {rows.line_num}"
-        if name not in names or name in boxes:
-            found = f"{name!r} in {where}, " + ("a second time" if name in boxes else "which is no image there")
-            raise bad_file(path, found, "each image at most once", "Correct that line or take it out.")
-        boxes[name] = _box(path, where, row[1:])
-    return boxes
-
-
-def _box(path: Path, where: str, words: Sequence[str]) -> FloatArray:
-    try:
-        x0, y0, x1, y1 = (float(word) for word in words)
-    except ValueError:
-        x0 = y0 = x1 = y1 = float("nan")
-    box = np.array([x0, y0, x1, y1], np.float32)
-    if not (np.isfinite(box).all() and x0 < x1 and y0 < y1):
-        found, expected = f"{','.join(words)!r} in {where}", "four numbers x0,y0,x1,y1 with x0 < x1 and y0 < y1"
-        raise bad_file(path, found, expected, "Correct that line.")
-    return box

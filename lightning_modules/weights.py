@@ -230,7 +230,8 @@ def read_state(path: str | Path) -> StateDict:
             f"{path} holds {found}; expected named tensors (a state dict). Save one with "
             "torch.save(network.state_dict(), path)."
         )
-    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    named = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    return {name.removeprefix("module."): value for name, value in named.items()}
 
 
 def load_matching(

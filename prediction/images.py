@@ -9,12 +9,13 @@ from typing import Final, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from datamodules.faces import ByteArray, DataError
-from datamodules.formats import IMAGE_SUFFIXES, bad_file, check_image, read_picture
-from datamodules.layout import list_folder
+from datamodules.formats import IMAGE_SUFFIXES, bad_file, check_image, oddity_of, read_picture, shown
+from datamodules.layout import images_folder, list_folder
 
-PICTURE_SUFFIXES: Final = IMAGE_SUFFIXES | {".gif"}
+PICTURE_SUFFIXES: Final = IMAGE_SUFFIXES
 """Suffixes (lower case) of the files of a folder that are taken for pictures."""
 
 InputKind = Literal["pictures", "video", "camera"]
@@ -57,7 +58,8 @@ def list_pictures(source: str | Path) -> list[Path]:
     if path.is_file() or path.suffix.lower() in PICTURE_SUFFIXES:
         return [path]
     expected = "a folder of pictures (jpg, png, bmp, webp, tif, gif)"
-    folder = path / "images" if (path / "images").is_dir() else path
+    list_folder(path, expected, "Check the name.")
+    folder = images_folder(path)
     files = [file for file in list_folder(folder, expected, "Check the name.") if not file.is_dir()]
     pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
     if not pictures:
@@ -77,6 +79,8 @@ def load_picture(path: str | Path) -> ByteArray:
         DataError: the file is missing, unreadable, empty, truncated or no picture.
     """
     image, frames = read_picture(path)
+    if oddity := oddity_of(image.shape[1], image.shape[0], Image.fromarray(image)):
+        _log.warning("%s: can hardly show a face (%s)", shown(path), oddity)
     if frames > 1:
         _log.warning("%s: holds %d pictures; the first is used", path, frames)
     return image

@@ -15,6 +15,7 @@ FLOORS = {
             "ibug68",
             "faces",
             "formats",
+            "checks",
             "layout",
             "files",
             "resampling",

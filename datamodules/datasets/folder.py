@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from datamodules.base import FaceDataModule
+from datamodules.checks.foreign import other_labels
 from datamodules.faces import DataError
 from datamodules.files import FileFaces, OnError
 from datamodules.layout import (
@@ -45,7 +46,7 @@ class FolderDataModule(FaceDataModule):
     Instead of ``train/`` and ``test/``, ``train_list.txt`` and ``test_list.txt`` may name the images of each split,
     one per line; with only one of them, the other split is the rest. ``boxes.csv`` (header ``name,x0,y0,x1,y1``)
     beside the images, or beside ``images/``, gives face boxes for the crops of unlabelled images. Hidden files and
-    files of other kinds are ignored; sub-folders of other names are not searched.
+    files of other kinds are ignored; sub-folders of other names are not searched. The log counts pictures left out.
 
     Training faces may lack landmarks: as a target the set is then fine, as a source it is refused. Test faces are the
     labelled images only. Where a folder has neither a test split nor a ``holdout``, its test faces are all its labelled
@@ -111,7 +112,7 @@ class FolderDataModule(FaceDataModule):
             raise DataError(
                 f"{self.test_root or self.root}: none of {len(entries)} test images has landmarks, and testing needs "
                 f"them. Put x.pts (or x.npy) beside x.jpg or landmarks/x.jpg.npy beside images/x.jpg, or give another "
-                f"folder as test_root."
+                f"folder as test_root. {other_labels(self.test_root or self.root)}".strip()
             )
         if len(test) < len(entries):
             message = "%s: left %d of %d images without landmarks out of the test"
@@ -170,4 +171,4 @@ def _entries(folder: Path) -> list[Entry]:
 
 
 def _random_key(name: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).hexdigest()

@@ -152,9 +152,28 @@ def read_grid(name: str, profile: str = "") -> Grid:
             f"{path}: found {sorted(found) or type(content).__name__}; expected the keys {sorted(needed)}, and "
             f"possibly {sorted(known - needed)}."
         )
+    _check_types(content, path)
     grid = Grid(name=path.stem, **content)
     _check(grid, path)
     return grid.under(profile)
+
+
+def _check_types(content: Mapping[str, Any], path: Path) -> None:
+    for names_, kind, words in (
+        (_MAPPINGS, dict, "a mapping"),
+        (("seeds", "values", "fixed_rows"), list, "a list"),
+        (("option", "show", "published"), str, "a text"),
+    ):
+        for name in names_:
+            if name in content and not isinstance(content[name], kind):
+                raise UsageError(f"{path}: {name} is {content[name]!r}; expected {words}. Correct the file.")
+    for name in ("rows", "profiles"):
+        for row, own in content.get(name, {}).items():
+            if not isinstance(own, dict):
+                raise UsageError(f"{path}: {name} has {row!r}: {own!r}; expected a mapping. Correct the file.")
+
+
+_MAPPINGS: Final = ("choices", "rows", "config", "budget", "cells", "logged", "profiles", "figure")
 
 
 def _check(grid: Grid, path: Path) -> None:

@@ -113,7 +113,10 @@ def read_sweep(name: str) -> Sweep:
     missing = [key for key in _NEEDED if key not in content] if isinstance(content, dict) else _NEEDED
     if missing:
         raise UsageError(f"{path}: {', '.join(missing)} missing; expected a sweep of W&B, see experiments/sweeps.")
-    if not isinstance(content["parameters"], dict) or not isinstance(content["command"], list):
+    metric = content["metric"]
+    if not isinstance(metric, dict) or "name" not in metric:
+        raise UsageError(f"{path}: the metric is {metric!r}; expected its name and goal. Correct the file.")
+    if not isinstance(content["parameters"], dict) or not (isinstance(content["command"], list) and content["command"]):
         raise UsageError(f"{path}: found {content['parameters']}; expected parameters by name, and a command in words.")
     command = [str(word) for word in content["command"]]
     if command[: len(_BEFORE)] != _BEFORE or command[-1] != _ARGUMENTS:
@@ -121,7 +124,7 @@ def read_sweep(name: str) -> Sweep:
             f"{path}: the command is {' '.join(command)}; expected {' '.join(_BEFORE)} … {_ARGUMENTS}, as in "
             "experiments/sweeps."
         )
-    metric = {"goal": "minimize", **content["metric"]}
+    metric = {"goal": "minimize", **metric}
     if metric["goal"] not in get_args(Goal):
         raise UsageError(
             f"{path}: the metric's goal is {metric['goal']!r}; expected one of {', '.join(get_args(Goal))}."

@@ -1,6 +1,5 @@
 """Training shapes, and the mean face a landmarker starts from: built in, or read from a file."""
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -65,11 +64,13 @@ def read_face(path: str | Path, read: Callable[[Path], npt.NDArray[np.floating]]
         )
     try:
         face = read(path)
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of damaged files, numpy and zipfile raise what has no common base
         raise WeightsError(
             f"{path} cannot be read as a mean face: {error}. Expected a .npy array of shape {wanted}, or the published "
             "file of the landmarker."
         ) from error
-    if face.shape != wanted or not np.isfinite(face).all():
-        raise WeightsError(f"{path} has shape {face.shape}; expected {wanted}, all finite.")
+    numbers = isinstance(face, np.ndarray) and face.dtype.kind in "fiu"
+    if not numbers or face.shape != wanted or not np.isfinite(face).all():
+        kind = f"shape {face.shape} and type {face.dtype}" if isinstance(face, np.ndarray) else "no array"
+        raise WeightsError(f"{path} has {kind}; expected {wanted}, numbers, all finite.")
     return torch.from_numpy(face.astype(np.float32))

@@ -97,7 +97,7 @@ def test_a_set_without_a_good_file_is_an_error(tmp_path: Path, on_error: str, co
         (lambda p: p * 4, "landmark .* in an image of 64×64"),
         (lambda p: np.where(np.arange(68)[:, None] == 8, (95.5, 0.0), p), r"landmark 8 .* at \(95\.5, 0\.0\)"),
         (lambda p: p * 0 + 5, "eye corners .* are 0 pixels apart"),
-        (lambda p: p / 64, "fractions of the image"),
+        (lambda p: p / 64, "fractions of the picture"),
     ],
 )
 def test_landmarks_that_cannot_belong_to_the_image_are_refused(

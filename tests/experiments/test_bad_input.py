@@ -85,7 +85,7 @@ CASES = {
     ),
     "NaN": (_spoil_pts(lambda lines: [*lines[:5], "nan 3.0", *lines[6:]]), "for landmark 2", "Correct that landmark"),
     "far outside": (_far_outside, "landmark 0 (of 0…67) at (899.0, 19.0)", "Check that the landmark file belongs to"),
-    "wrong shape": (_wrong_shape, "found an array of shape (2, 68)", "Reshape it"),
+    "wrong shape": (_wrong_shape, "found an array of shape (2, 68)", "Save its transpose, array.T"),
     "list": (_list_of_a_missing_file, "found 'face999.jpg' in line 2", "Add the image or take the line out"),
     "no landmarks": (_without_landmarks, "an image without landmarks (1 of", "Put x.pts"),
 }

@@ -55,7 +55,6 @@ def _plain(path: Path) -> None:
     [
         ("turned.jpg", _exif),
         ("print.jpg", _cmyk),
-        ("alpha.png", _alpha),
         ("palette.png", _palette),
         ("moving.gif", _animated),
         ("moving.webp", _animated),
@@ -70,6 +69,12 @@ def test_formats(tmp_path: Path, name: str, write: Callable[[Path], None]) -> No
     left, right = image[4:16, 3:12].mean((0, 1)), image[4:16, 18:27].mean((0, 1))
     assert left == pytest.approx([200, 40, 40], abs=25)
     assert right == pytest.approx([0, 0, 0], abs=25)
+
+
+def test_what_is_transparent_is_white_paper(tmp_path: Path) -> None:
+    _alpha(tmp_path / "alpha.png")
+    image = load_picture(tmp_path / "alpha.png")
+    np.testing.assert_array_equal(image, np.where(RED[:, :, :1] > 0, RED, 255))
 
 
 def test_sixteen_bits_of_grey(tmp_path: Path) -> None:
@@ -112,8 +117,12 @@ def test_folders(tmp_path: Path) -> None:
     (tmp_path / "sub.png").mkdir()
     assert [path.name for path in list_pictures(tmp_path)] == ["a.JPG", "b.png"]
     (tmp_path / "images").mkdir()
-    with pytest.raises(DataError, match="images: found no picture, expected a folder of pictures"):
-        list_pictures(tmp_path)
+    assert [path.name for path in list_pictures(tmp_path)] == ["a.JPG", "b.png"], "an empty images/ hides nothing"
+    (tmp_path / "images" / "c.gif").touch()
+    assert [path.name for path in list_pictures(tmp_path)] == ["c.gif"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="none: found no picture, expected a folder of pictures"):
+        list_pictures(tmp_path / "none")
     with pytest.raises(DataError, match="nowhere: found no such folder"):
         list_pictures(tmp_path / "nowhere")
 

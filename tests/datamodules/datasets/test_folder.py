@@ -191,7 +191,7 @@ def test_shared_stem(tmp_path: Path) -> None:
 
 def test_landmarks_without_image_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_folder(tmp_path, 3)
-    (tmp_path / "face001.jpg").rename(tmp_path / "face001.heic")
+    (tmp_path / "face001.jpg").rename(tmp_path / "face001.psd")
     assert len(FolderDataModule(str(tmp_path)).train_faces()) == 2
     assert "1 landmark files belong to no image, e.g. face001.pts" in caplog.text
 

@@ -118,7 +118,7 @@ class TestW300:
             (lambda ibug: (ibug / "image_092 _01.pts").unlink(), r"092 _01\.jpg: found an image without landmarks"),
             (lambda ibug: (ibug / "image_101.JPG").unlink(), r"image_101\.pts: found landmarks without an image"),
             (lambda ibug: (ibug / "image_101.JPG").write_bytes(b"no image"), r"image_101\.JPG: found 8 bytes"),
-            (lambda ibug: (ibug / "image_101.pts").write_text("no landmarks"), r"image_101\.pts: found 0 opening"),
+            (lambda ibug: (ibug / "image_101.pts").write_text("none"), r"image_101\.pts: found 'none' in line 1"),
             (lambda ibug: write_face(ibug / "image_101.png", None), r"\d\.(png|JPG): found 2 images of that name"),
             (
                 lambda ibug: write_pts(ibug / "image_102.pts", np.full((68, 2), 500, np.float32)),
