@@ -50,7 +50,7 @@ def found(image: ByteArray) -> PredictedFace:
 
 
 def cropped(image: ByteArray, face: PredictedFace) -> tuple[Tensor, Tensor]:
-    """The crop about a face, RGB in [0, 1], ``(3, S, S)``, and its landmarks there, in crop coordinates, ``(68, 2)``."""
+    """The crop about a face, RGB in [0, 1], ``(3, S, S)``, and its landmarks in crop coordinates, ``(68, 2)``."""
     matrix = Square.around(face.box).scaled(WIDER).matrix(SIZE)
     crop = torch.from_numpy(cut(image, matrix, SIZE)).permute(2, 0, 1).float() / 255
     points = to_crop(torch.from_numpy(face.landmarks)[None], torch.from_numpy(matrix)[None], SIZE)
@@ -95,6 +95,14 @@ def save(figure: matplotlib.figure.Figure, name: str) -> None:
     print(f"wrote {path} ({path.stat().st_size // 1000} kB)")
 
 
+def example() -> None:
+    """``examples/drawing.png``: a drawing to try the commands on."""
+    path = IMAGES.parents[1] / "examples/drawing.png"
+    Image.fromarray(draw_face(*DRAWING, 384)[0]).quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"wrote {path} ({path.stat().st_size // 1000} kB)")
+
+
 if __name__ == "__main__":
+    example()
     warped()
     styles()

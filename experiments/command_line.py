@@ -5,6 +5,7 @@
 """
 
 import importlib
+import importlib.metadata
 import inspect
 import logging
 import sys
@@ -44,6 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] in ([], ["-h"], ["--help"]):
         print(_overview())
+        return
+    if arguments == ["--version"]:
+        print(f"warpmark {importlib.metadata.version('warpmark')}")
         return
     # Modules in the user's folder can be named by class path, as under `python -m`.
     sys.path += [] if {"", str(Path.cwd())} & set(sys.path) else [str(Path.cwd())]

@@ -31,6 +31,7 @@ FLOORS = {
             "catalogue",
             "compose",
             "checkpoints",
+            "installed",
             "detectors",
             "published_sets",
             "scoring",

@@ -1,14 +1,13 @@
 """A search for hyper-parameters."""
 
 import logging
-import netrc
 import os
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from experiments.compose import Choices
 from experiments.errors import UsageError
+from experiments.installed import has_wandb_login
 from experiments.sweeps.search import Search
 from experiments.sweeps.sweep import read_sweep
 
@@ -75,10 +74,4 @@ def _has_account() -> bool:
     """Whether W&B would find a login, and is to be used."""
     if os.environ.get("WANDB_MODE") in _ON_THIS_MACHINE:
         return False
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+    return has_wandb_login()

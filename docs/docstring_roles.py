@@ -1,0 +1,17 @@
+"""Docstrings name things by Sphinx's roles; this extension of griffe writes them as code, for Markdown."""
+
+import re
+from typing import Any, Final
+
+import griffe
+
+_ROLE: Final = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`~?(?:[\w.]+\.)?(\w+)`")
+
+
+class DocstringRoles(griffe.Extension):
+    """Turns ``:class:`~package.Name``` into ``Name``, before sections are parsed."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Change the docstring of every module, class, function and attribute."""
+        if obj.docstring:
+            obj.docstring.value = _ROLE.sub(r"`\1`", obj.docstring.value)
