@@ -95,7 +95,11 @@ def made(venv: Path, words: list[str]) -> list[list[str]]:
 
 def parameters(found: Any) -> set[str]:
     """Those of a function, or of a class and what it inherits from."""
-    functions = [vars(one)["__init__"] for one in found.__mro__ if "__init__" in vars(one)] if isinstance(found, type) else [found]
+    functions = (
+        [vars(one)["__init__"] for one in found.__mro__ if "__init__" in vars(one)]
+        if isinstance(found, type)
+        else [found]
+    )
     return {name for function in functions for name in inspect.signature(function).parameters}
 
 
@@ -251,7 +255,9 @@ def test_links() -> None:
 
 
 def test_extras_exist() -> None:
-    named = {extra for page in PAGES for some in re.findall(r"\.\[([\w,]+)\]", page.read_text()) for extra in some.split(",")}
+    named = {
+        extra for page in PAGES for some in re.findall(r"\.\[([\w,]+)\]", page.read_text()) for extra in some.split(",")
+    }
     assert named - {*PROJECT["optional-dependencies"]} == set()
 
 

@@ -31,7 +31,6 @@ FLOORS = {
             "catalogue",
             "compose",
             "checkpoints",
-            "installed",
             "detectors",
             "published_sets",
             "scoring",

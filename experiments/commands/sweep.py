@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from experiments.commands.doctor import has_wandb_login
 from experiments.compose import Choices
 from experiments.errors import UsageError
-from experiments.installed import has_wandb_login
 from experiments.sweeps.search import Search
 from experiments.sweeps.sweep import read_sweep
 
