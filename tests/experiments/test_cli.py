@@ -266,11 +266,16 @@ class TestInterpolation:
         assert root(instantiated(SMALL, **OWN, test="labelled"), "tests") == Path("labelled")
 
     def test_lists_are_added_to_and_layers_come_in_order(self) -> None:
-        added = {"trainer.callbacks+": ["callbacks.weight_average.WeightAverage", "lightning.pytorch.callbacks.Timer"]}
+        added = {
+            "trainer.callbacks+": [
+                "callbacks.weight_average.WeightAverage",
+                "lightning.pytorch.callbacks.DeviceStatsMonitor",
+            ]
+        }
         layers = [{"trainer": {"max_epochs": 7}, "data": {"batch_size": 5}}, {"trainer": {"max_epochs": 9}}]
         cli = instantiated(SMALL, *layers, overrides={**added, "data.batch_size": 3})
         found = [type(callback).__name__ for callback in cli.trainer.callbacks]  # type: ignore[attr-defined]
-        assert {"CostReport", "WeightAverage", "Timer"} <= set(found)
+        assert {"CostReport", "WeightAverage", "DeviceStatsMonitor"} <= set(found)
         assert (cli.trainer.max_epochs, cli.data.batch_size) == (9, 3)
 
     def test_weights_are_averaged_once(self) -> None:

@@ -1,6 +1,7 @@
 """Grids: cells that differ by their row alone, under one budget and from one start; and what is done about failures."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -229,11 +230,16 @@ def test_every_row_of_a_shipped_grid_can_be_made(name: str) -> None:
     runner = Runner(shipped, folders, Path("nowhere"), train)
     for cell in cells:
         assert runner.grid.choices_of(cell, folders, []).arguments(), "its choices are known"
-    # Landmarkers take seconds to build, and each row of theirs is a shipped one: rows with configurations of their own.
-    kinds = {json.dumps(shipped.rows[cell.row].get("config", {})): cell for cell in reversed(cells)}
+    # Landmarkers take seconds to build, and each row of theirs is a shipped one: rows with configurations of their own,
+    # and of those that differ in numbers alone, one.
+    kinds = {_without_numbers(shipped.rows[cell.row].get("config", {})): cell for cell in reversed(cells)}
     rows = [cell for config, cell in kinds.items() if config != "{}"]
     for cell in rows or cells[-1:]:
         assert runner.in_cell(cell).options.run.profile == shipped.choices["profile"]
+
+
+def _without_numbers(config: dict[str, Any]) -> str:
+    return re.sub(r"(?<=[ \[])(-?[\d.e+-]+|true|false)(?=[,}\]])", "0", json.dumps(config))
 
 
 def test_every_landmarker_and_every_method_is_in_a_grid() -> None:

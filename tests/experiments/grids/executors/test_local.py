@@ -87,7 +87,9 @@ def test_jobs_end_with_their_parent_however_that_ends(program: Path, end: signal
         f"open({str(started)!r}, 'w').close()\nsignal.pause()"
     )
     parent = (
-        "from pathlib import Path\nfrom experiments.grids.executors.local import Job, run_jobs\n"
+        "import signal\nfrom pathlib import Path\nfrom experiments.grids.executors.local import Job, run_jobs\n"
+        # What starts tests in the background may have told them to ignore it, which is inherited.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"run_jobs([Job(n, ['said', {code!r}], Path({str(program)!r}, n + '.log')) for n in ('first', 'second')])"
     )
     process = subprocess.Popen([sys.executable, "-c", parent], stderr=subprocess.DEVNULL)
