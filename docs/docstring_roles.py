@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import griffe
 
+_EXAMPLE: Final = re.compile(r"^( +)(?=warpmark )", re.MULTILINE)
 _ROLE: Final = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`~?(?:[\w.]+\.)?(\w+)`")
 
 
@@ -14,4 +15,6 @@ class DocstringRoles(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Change the docstring of every module, class, function and attribute."""
         if obj.docstring:
-            obj.docstring.value = _ROLE.sub(r"`\1`", obj.docstring.value)
+            text = _ROLE.sub(r"`\1`", obj.docstring.value)
+            # Examples of commands become a block of code.
+            obj.docstring.value = _EXAMPLE.sub(r"\1    ", text)

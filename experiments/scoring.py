@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, get_args
 
@@ -149,6 +149,7 @@ def score(
     num_workers: int = 0,
     device: torch.device | str = "cpu",
     protocol: Protocol = Protocol(),
+    tell: Callable[[int], None] = lambda done: None,
 ) -> Scores:
     """Score a landmarker on test sets, in the original images' pixels.
 
@@ -159,6 +160,7 @@ def score(
         num_workers: loader processes.
         device: where to compute.
         protocol: the first crop, and how landmarks are found from there.
+        tell: is given the number of faces that are done, after each batch.
 
     Raises:
         DataError: a face's box is empty.
@@ -185,6 +187,7 @@ def score(
             labels.append(truth.cpu())
             per_face += _face_scores(faces, found, truth, of_landmarks[-1])
             first += len(faces)
+            tell(len(per_face))
         subsets |= {name: {k: float(v) for k, v in values.items()} for name, values in errors.compute().items()}
     average = sum(face.nme for face in per_face) / len(per_face) if per_face else float("nan")
     joined = [torch.cat(batches) for batches in (of_landmarks, pixels, labels)]

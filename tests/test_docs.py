@@ -1,4 +1,4 @@
-"""README and docs: every command parses, and every path, option, variable, link and anchor that they name is there."""
+"""README, docs and help: commands parse; paths, options, variables, links and anchors that they name are there."""
 
 import inspect
 import itertools
@@ -49,12 +49,20 @@ def inline(page: Path) -> list[str]:
 
 def shell_lines() -> list[tuple[str, str]]:
     """Each command of a shell block, with its page; continued lines are joined and comments left out."""
-    found: list[tuple[str, str]] = []
+    found = [(name, line) for name in command_modules() for line in examples(name)]
     for page in PAGES:
         for block in blocks(page, "sh", "bash"):
             lines = block.replace("\\\n", " ").splitlines()
             found += [(str(page.relative_to(ROOT)), line) for line in lines if line.strip() and line.strip()[0] != "#"]
     return found
+
+
+def examples(name: str) -> list[str]:
+    """Those at the end of a command's help."""
+    text = inspect.getdoc(command_line.command(name)) or ""
+    lines = text.partition("Examples:\n")[2].splitlines()
+    assert lines, f"{name} has no example"
+    return [line.strip() for line in lines]
 
 
 def commands(line: str) -> Iterator[list[str]]:

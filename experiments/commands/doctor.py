@@ -54,6 +54,10 @@ def doctor(json: bool = False) -> list[Item]:
 
     Returns:
         What was found.
+
+    Examples:
+        warpmark doctor
+        warpmark doctor --json
     """
     # The weights' origin is not what is asked for here.
     logging.getLogger("experiments.checkpoints").setLevel(logging.WARNING)
