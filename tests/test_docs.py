@@ -291,3 +291,15 @@ def test_the_readme_is_short_and_has_a_picture() -> None:
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 110
     assert "docs/images/warped.png" in text.partition("\n## ")[0]
+
+
+def test_messages_in_troubleshooting_are_the_programs() -> None:
+    """Each message of the tables is, up to what is filled in, in the source."""
+    rooms = ("datamodules", "lightning_modules", "callbacks", "prediction", "experiments")
+    sources = [path.read_text() for room in rooms for path in (ROOT / room).rglob("*.py")]
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    messages = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    assert len(messages) > 20
+    # A literal may go on in the next line.
+    joined = [re.sub(r'"\s*\n\s*f?"', "", text) for text in sources]
+    assert [message for message in messages if not any(message in text for text in joined)] == []
