@@ -164,7 +164,7 @@ doctor: setup ## versions, devices, what is installed, whether the shipped weigh
 	@$(RUN) doctor $(ARGS)
 
 docs: $(VENV)/.docs ## the documentation as a site, in site/ (open site/index.html)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo "wrote site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict && echo "wrote site/index.html"
 
 pictures: $(VENV)/.predict ## the pictures of README and docs, made anew
 	@PYTHONPATH=. $(BIN)/python docs/pictures.py

@@ -262,6 +262,12 @@ def test_links() -> None:
     assert wrong == []
 
 
+def test_every_page_of_results_is_listed() -> None:
+    folder = ROOT / "docs/results"
+    listed = set(re.findall(r"\]\(([\w.-]+\.md)\)", (folder / "index.md").read_text()))
+    assert listed == {page.name for page in folder.glob("*.md")} - {"index.md"}
+
+
 def test_extras_exist() -> None:
     named = {
         extra for page in PAGES for some in re.findall(r"\.\[([\w,]+)\]", page.read_text()) for extra in some.split(",")
