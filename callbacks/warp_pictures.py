@@ -89,7 +89,7 @@ def spread(faces: FaceSet, count: int, size: int) -> FaceBatch:
     """``count`` plain crops of ``size`` pixels, spread evenly over a face set (all faces where it has fewer)."""
     indices = np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(int).tolist()
     transform = FaceTransform(size)
-    return collate([transform(faces[i], i) for i in indices])
+    return collate([transform(faces[i], i) for i in indices]).to("cpu")
 
 
 @torch.no_grad()

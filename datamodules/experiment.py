@@ -14,7 +14,9 @@ from torch.utils.data import DataLoader
 
 from datamodules.faces import DataError, Face, FaceBatch, FaceSet, TrainBatch
 from datamodules.files import require_labelled
+from datamodules.kept import FaceDataset, PlainCrops, Shelf, WholeFaces
 from datamodules.loading import Draws, TestSet, evaluation_loader, face_loader, steps_done, training_loader
+from datamodules.store import MIB, SharedStore, default_limit
 from datamodules.transforms import Augmentation, FaceTransform, crop_shape
 
 _log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ class ExperimentDataModule(LightningDataModule):
         eval_batch_size: faces per evaluation step.
         steps_per_epoch: training steps of an epoch; None for one pass over the source.
         num_workers: loader processes; 0 loads in the training process.
+        cache_mib: memory in which decoded faces are kept from epoch to epoch, over all training processes of this
+            machine; None for a quarter of what is available, 0 for none.
         augmentation: of training crops.
         seed: of order and augmentation.
         synthetic: whether any face is drawn; what is measured on such faces is marked as synthetic.
@@ -57,10 +61,13 @@ class ExperimentDataModule(LightningDataModule):
     eval_batch_size: int = 32
     steps_per_epoch: int | None = None
     num_workers: int = 0
+    cache_mib: int | None = None
     augmentation: Augmentation = Augmentation()
     seed: int = 0
     synthetic: bool = False
     _roles: Roles | None = None
+    _store: SharedStore | None = None
+    _evaluation: list[DataLoader[FaceBatch]] | None = None
 
     @abstractmethod
     def read_roles(self) -> Roles:
@@ -138,9 +145,8 @@ class ExperimentDataModule(LightningDataModule):
         draws = getattr(method, "draws", Draws)
         frontal = self._frontal() if draws().frontal else []
         return training_loader(
-            self.source_faces,
-            target,
-            FaceTransform(self.image_size, self.augmentation),
+            self._dataset(self.source_faces, 0),
+            None if target is None else self._target_dataset(target),
             self.batch_size,
             self.steps_per_epoch or self._steps_of_a_pass(draws(), len(frontal)),
             self.seed,
@@ -177,19 +183,46 @@ class ExperimentDataModule(LightningDataModule):
             raise DataError("The setting has no target faces. Give `data.target`.")
         rank, world_size = self._rank()
         places = iter(range(rank, len(self.target_faces), world_size))
-        for faces in face_loader(self.target_faces, self.eval_batch_size, self.num_workers, rank, world_size):
+        whole = WholeFaces(self._target_dataset(self.target_faces))
+        for faces in face_loader(whole, self.eval_batch_size, self.num_workers, rank, world_size):
             yield [(next(places), face) for face in faces]
 
     def val_dataloader(self) -> list[DataLoader[FaceBatch]]:
-        """One loader per test set: every validation epoch scores them."""
-        return [self._evaluation_loader(test.faces) for test in self.test_sets]
+        """One loader per test set, made once: every validation epoch scores them."""
+        if self._evaluation is None:
+            first, self._evaluation = self._first_tested(), []
+            for test in self.test_sets:
+                crops = PlainCrops(test.faces, self.image_size, self._shelf(first))
+                self._evaluation.append(evaluation_loader(crops, self.eval_batch_size, self.num_workers, *self._rank()))
+                first += len(test.faces)
+        return self._evaluation
 
     def test_dataloader(self) -> list[DataLoader[FaceBatch]]:
         """One loader per test set."""
         return self.val_dataloader()
 
-    def _evaluation_loader(self, faces: FaceSet) -> DataLoader[FaceBatch]:
-        return evaluation_loader(faces, self.image_size, self.eval_batch_size, self.num_workers, *self._rank())
+    # The store's slots: source, target, test sets.
+
+    def _dataset(self, faces: FaceSet, first: int, moving: bool = False) -> FaceDataset:
+        transform = FaceTransform(self.image_size, self.augmentation)
+        return FaceDataset(faces, transform, self._shelf(first), moving)
+
+    def _target_dataset(self, target: FaceSet) -> FaceDataset:
+        return self._dataset(target, len(self.source_faces), moving=True)
+
+    def _first_tested(self) -> int:
+        return len(self.source_faces) + len(self.target_faces or ())
+
+    def _shelf(self, first: int) -> Shelf | None:
+        """A part of the one store; it is made with the first loader, before any process is forked."""
+        if self.cache_mib == 0:
+            return None
+        if self._store is None:
+            limit = default_limit() if self.cache_mib is None else self.cache_mib * MIB
+            nodes = max(1, self.trainer.num_nodes) if self.trainer else 1
+            slots = self._first_tested() + sum(len(test.faces) for test in self.test_sets)
+            self._store = SharedStore(slots, limit // max(1, self._rank()[1] // nodes), max(1, self.num_workers))
+        return Shelf(self._store, first)
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -6,7 +6,7 @@ the right, y down. *Crop coordinates*: ``p = x_px / size`` in the square crop of
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypeVar
 
@@ -77,6 +77,10 @@ class FaceSet(Sequence[Face], ABC):
     def fingerprint(self) -> str:
         """A short text that changes with the set's content; weights trained on the set are kept under it."""
 
+    def version(self, index: int) -> Hashable:
+        """What changes when face ``index`` does, without decoding its image; None, and it is never kept, if unknown."""
+        return None
+
     def frontal(self) -> list[int]:
         """The places of the faces that look into the camera, of a labelled set; by pose unless the set knows better.
 
@@ -124,6 +128,10 @@ class BoxedFaces(FaceSet):
             digest.update(b"-" if box is None else np.asarray(box, np.float32).tobytes())
         return f"boxed({digest.hexdigest()[:16]}):{self.faces.fingerprint()}"
 
+    def version(self, index: int) -> Hashable:
+        version, box = self.faces.version(index), self.boxes[index]
+        return None if version is None else (version, None if box is None else tuple(box.tolist()))
+
     @property
     def lacking(self) -> int:
         """How many faces have no box."""
@@ -160,6 +168,10 @@ class UnlabelledFaces(FaceSet):
 
     def fingerprint(self) -> str:
         return f"unlabelled(oracle_box={self.oracle_box}):{self.faces.fingerprint()}"
+
+    def version(self, index: int) -> Hashable:
+        version = self.faces.version(index)
+        return None if version is None else (version, self.oracle_box)
 
     def face(self, index: int) -> Face:
         face = self.faces[index]
@@ -203,6 +215,9 @@ class SomeFaces(FaceSet):
     def fingerprint(self) -> str:
         return f"some({len(self)}):{self.faces.fingerprint()}"
 
+    def version(self, index: int) -> Hashable:
+        return self.faces.version(self.places[index])
+
     def face(self, index: int) -> Face:
         return self.faces[self.places[index]]
 
@@ -237,10 +252,18 @@ class JoinedFaces(FaceSet):
         starts = [0, *self._ends.tolist()]
         return [start + i for start, s in zip(starts, self.sets, strict=False) for i in s.frontal()]
 
+    def version(self, index: int) -> Hashable:
+        faces, place = self._place(index)
+        return faces.version(place)
+
     def face(self, index: int) -> Face:
+        faces, place = self._place(index)
+        return faces[place]
+
+    def _place(self, index: int) -> tuple[FaceSet, int]:
+        """The set that holds face ``index``, and its place there."""
         which = int(np.searchsorted(self._ends, index, side="right"))
-        start = int(self._ends[which - 1]) if which else 0
-        return self.sets[which][index - start]
+        return self.sets[which], index - (int(self._ends[which - 1]) if which else 0)
 
 
 class ChosenFaces(FaceSet):
@@ -273,6 +296,9 @@ class ChosenFaces(FaceSet):
         digest = hashlib.sha256(repr(self.places).encode()).hexdigest()
         return f"chosen({digest[:16]}):{self.faces.fingerprint()}"
 
+    def version(self, index: int) -> Hashable:
+        return self.faces.version(self.places[index])
+
     def face(self, index: int) -> Face:
         return self.faces[self.places[index]]
 
@@ -282,7 +308,7 @@ class FaceSample:
     """One square crop, ready for a landmarker.
 
     Attributes:
-        image: RGB in [0, 1], shape ``(3, S, S)``, float32.
+        image: RGB, shape ``(3, S, S)``, uint8.
         matrix: affine map from image pixels to crop pixels, shape ``(2, 3)``: ``(x, y)_crop = A @ (x, y, 1)``.
             That of a mirrored crop contains the mirroring.
         flipped: whether the crop is mirrored; its landmarks are then permuted by ``FLIP_PERMUTATION``.
@@ -303,7 +329,8 @@ class FaceSample:
 class FaceBatch:
     """The fields of :class:`FaceSample` stacked along a first axis; ``landmarks`` is None if any sample lacks them.
 
-    It moves itself to a device because Lightning makes non-blocking transfers of plain tensors only.
+    Images are collated as bytes, and :meth:`to` makes them float32 in [0, 1] where it moves them: a quarter of the data
+    crosses to a device. It moves itself because Lightning makes non-blocking transfers of plain tensors only.
     """
 
     images: Tensor
@@ -316,9 +343,17 @@ class FaceBatch:
     def __len__(self) -> int:
         return len(self.images)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The batch with its tensors on ``device``."""
-        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Self:
+        """The batch on ``device``, its images float32 in [0, 1].
+
+        Args:
+            device: where to.
+            non_blocking: do not wait for copies from pinned memory to a GPU; those to the CPU are always waited for.
+        """
+        free = non_blocking and torch.device(device).type != "cpu"
+        moved = self._with_tensors(lambda tensor: tensor.to(device, non_blocking=free))
+        images = moved.images
+        return replace(moved, images=images.float().div_(255)) if images.dtype == torch.uint8 else moved
 
     def pin_memory(self) -> Self:
         """The batch with its tensors in pinned memory (called by ``DataLoader``)."""
@@ -337,8 +372,8 @@ class TrainBatch:
     source: FaceBatch
     target: FaceBatch | None = None
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The batch with its tensors on ``device``."""
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Self:
+        """The batch on ``device``, see :meth:`FaceBatch.to`."""
         return self._with_batches(lambda batch: batch.to(device, non_blocking))
 
     def pin_memory(self) -> Self:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -66,6 +66,15 @@ class FileFaces(FaceSet):
         entry, landmarks = self.entries[index], self._landmarks[index]
         copied = None if landmarks is None else landmarks.copy()
         return Face(read_image(entry.path), str(entry.path), copied, entry.box, entry.subsets)
+
+    def version(self, index: int) -> Hashable:
+        """Its path, size and time of change; None where it cannot be found."""
+        path = self.paths[index]
+        try:
+            status = path.stat()
+        except OSError:  # reading it will say what is wrong
+            return None
+        return str(path), status.st_size, status.st_mtime_ns
 
     def subsets(self) -> list[tuple[str, ...]]:
         return [entry.subsets for entry in self.entries]

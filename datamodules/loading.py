@@ -1,5 +1,6 @@
 """Face sets to loaders. A training batch depends on (seed, step) alone, so that a resumed run goes on exactly."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -11,25 +12,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.faces import ChosenFaces, Face, FaceBatch, FaceSample, FaceSet, FloatArray, TrainBatch, collate
 from datamodules.ibug68 import NUM_LANDMARKS
-from datamodules.transforms import FaceTransform
+from datamodules.kept import Cut, FaceDataset, PlainCrops, WholeFaces
 
 Draw = tuple[int, int]
 """(index in the face set, seed of the augmentation)."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Which face, and how it is cropped. It holds all that a loader process must know, and nothing of the training.
-
-    Attributes:
-        index: in the face set.
-        seed: of the augmentation; None for the plain crop.
-        box: crop to this one ``(x0, y0, x1, y1)``, image pixels, in the place of the face's own; None for its own.
-    """
-
-    index: int
-    seed: int | None = None
-    box: tuple[float, float, float, float] | None = None
 
 
 Pair = tuple[Cut | None, Cut | None]
@@ -74,23 +60,6 @@ class TestSet:
         kept = [tuple(name for name in names if name in wanted) for names in self.subsets]
         places = [place for place, names in enumerate(kept) if names]
         return TestSet(ChosenFaces(self.faces, places), [kept[place] for place in places])
-
-
-class FaceDataset(Dataset[Any]):
-    """A face set seen through a transform, indexed by a :class:`Cut`, or by an int for the plain crop."""
-
-    def __init__(self, faces: FaceSet, transform: FaceTransform) -> None:
-        self.faces, self.transform = faces, transform
-
-    def __len__(self) -> int:
-        return len(self.faces)
-
-    def __getitem__(self, key: int | Cut) -> FaceSample:
-        cut = key if isinstance(key, Cut) else Cut(key)
-        face = self.faces[cut.index]
-        if cut.box is not None:
-            face = replace(face, box=np.array(cut.box, np.float32))
-        return self.transform(face, cut.index, cut.seed)
 
 
 class PairDataset(Dataset[Any]):
@@ -235,9 +204,8 @@ def _target_cut(draws: Draws, draw: Draw) -> Cut:
 
 
 def training_loader(
-    source: FaceSet,
-    target: FaceSet | None,
-    transform: FaceTransform,
+    source: FaceDataset,
+    target: FaceDataset | None,
     batch_size: int,
     steps_per_epoch: int,
     seed: int = 0,
@@ -254,7 +222,7 @@ def training_loader(
         len(source), target_count, batch_size, steps_per_epoch, seed, position, rank, world_size, draws, frontal
     )
     return DataLoader(
-        PairDataset(FaceDataset(source, transform), None if target is None else FaceDataset(target, transform)),
+        PairDataset(source, target),
         batch_sampler=sampler,
         num_workers=num_workers,
         collate_fn=collate_pairs,
@@ -266,39 +234,52 @@ def training_loader(
 
 
 def evaluation_loader(
-    faces: FaceSet,
-    size: int,
-    batch_size: int,
-    num_workers: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
+    crops: PlainCrops, batch_size: int, num_workers: int = 0, rank: int = 0, world_size: int = 1
 ) -> DataLoader[FaceBatch]:
-    """A loader of plain crops of ``size`` pixels, in order: every ``world_size``-th face, from face ``rank`` on.
+    """A loader of plain crops, in order: every ``world_size``-th face, from face ``rank`` on.
 
     Each face is loaded by exactly one process; none is repeated to fill up a share.
     """
-    return DataLoader(
-        FaceDataset(faces, FaceTransform(size)),
-        batch_size=batch_size,
-        sampler=range(rank, len(faces), world_size),
-        num_workers=num_workers,
-        collate_fn=collate,
-        generator=torch.Generator().manual_seed(0),
-    )
+    return _in_order(crops, collate, batch_size, num_workers, rank, world_size)
 
 
 def face_loader(
-    faces: FaceSet, batch_size: int, num_workers: int = 0, rank: int = 0, world_size: int = 1
+    faces: FaceSet | WholeFaces, batch_size: int, num_workers: int = 0, rank: int = 0, world_size: int = 1
 ) -> DataLoader[list[Face]]:
     """A loader of lists of uncropped faces, in the order and shares of :func:`evaluation_loader`."""
+    return _in_order(cast(Dataset[Any], faces), list, batch_size, num_workers, rank, world_size)
+
+
+def _in_order(
+    data: Dataset[Any], collate_fn: Callable[..., Any], batch_size: int, num_workers: int, rank: int, world_size: int
+) -> DataLoader[Any]:
     return DataLoader(
-        cast(Dataset[Any], faces),
+        data,
         batch_size=batch_size,
-        sampler=range(rank, len(faces), world_size),
+        sampler=range(rank, len(cast(Any, data)), world_size),
         num_workers=num_workers,
-        collate_fn=list,
+        collate_fn=collate_fn,
         generator=torch.Generator().manual_seed(0),
+        persistent_workers=num_workers > 0,
+        pin_memory=collate_fn is collate and torch.cuda.is_available(),
     )
+
+
+def chosen_workers() -> int:
+    """Loader processes where none are given, see :func:`workers_of_machine`."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not on every system
+    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    return workers_of_machine(cores, torch.cuda.is_available())
+
+
+def workers_of_machine(cores: int, gpu: bool) -> int:
+    """Loader processes for this many cores: none for two or fewer, which the network's own computing fills.
+
+    Beside a network on the CPU one process is enough: loading takes a small part of a step.
+    """
+    if cores <= 2:
+        return 0
+    return min(8, cores - 1) if gpu else 1
 
 
 def steps_done(trainer: Trainer) -> int:

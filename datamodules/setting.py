@@ -22,7 +22,7 @@ from datamodules.faces import (
     UnlabelledFaces,
 )
 from datamodules.files import OnError
-from datamodules.loading import TestSet
+from datamodules.loading import TestSet, chosen_workers
 from datamodules.transforms import Augmentation
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,10 @@ class SettingDataModule(ExperimentDataModule):
         batch_size: pairs per training step and process.
         eval_batch_size: faces per evaluation step.
         steps_per_epoch: training steps of an epoch; by default one pass over the source.
-        num_workers: loader processes; 0 loads in the training process.
+        num_workers: loader processes; 0 loads in the training process, ``auto`` chooses by this machine's cores (see
+            :func:`~datamodules.loading.workers_of_machine`).
+        cache_mib: memory, in MiB, in which decoded, shrunk faces are kept from epoch to epoch; by default a quarter of
+            what is available, at most 16 GiB. 0 keeps none. Faces beyond it are decoded anew.
         augmentation: of training crops.
         on_error: what an unreadable image or landmark file does, in every set: ``raise`` an error that names it, or
             ``skip`` it and log how many there were.
@@ -80,7 +83,8 @@ class SettingDataModule(ExperimentDataModule):
         batch_size: int = 16,
         eval_batch_size: int = 32,
         steps_per_epoch: int | None = None,
-        num_workers: int = 0,
+        num_workers: int | Literal["auto"] = 0,
+        cache_mib: int | None = None,
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
         on_error: OnError = "raise",
         strict_counts: bool | None = None,
@@ -92,9 +96,12 @@ class SettingDataModule(ExperimentDataModule):
             raise ValueError(f"limit is {limit}; give at least 1 face, or leave it out for all.")
         if oracle_box and target_box == "detected":
             raise ValueError("oracle_box is true and target_box is detected; expected one of them. Leave one out.")
-        self.target_box = target_box
+        if cache_mib is not None and cache_mib < 0:
+            raise ValueError(f"data.cache_mib is {cache_mib}; expected MiB, 0 or more, or null for a default.")
+        self.target_box, self.cache_mib = target_box, cache_mib
         self.image_size, self.batch_size, self.eval_batch_size = image_size, batch_size, eval_batch_size
-        self.steps_per_epoch, self.num_workers = steps_per_epoch, num_workers
+        self.steps_per_epoch = steps_per_epoch
+        self.num_workers = chosen_workers() if num_workers == "auto" else num_workers
         self.augmentation, self.seed, self.oracle_box = augmentation, seed, oracle_box
         self.limit = limit
         self._source, self._target, self._tests = list(source), list(target), list(tests)

@@ -128,7 +128,7 @@ def drawn_crops(size: int) -> Iterator[FaceBatch]:
     """Crops of ``size`` pixels of eight drawn faces in each style, in the order of :data:`STYLES`."""
     for style in STYLES:
         faces = SyntheticDataModule(style, test_count=_DRAWN).test_faces()
-        yield collate([FaceTransform(size)(faces[i], i) for i in range(len(faces))])
+        yield collate([FaceTransform(size)(faces[i], i) for i in range(len(faces))]).to("cpu")
 
 
 def write_figures(figures: Figures, path: Path) -> None:

@@ -60,7 +60,9 @@ def tiny_landmarker_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration file, to be laid over a landmarker's, that makes it the tiny SLPT."""
     landmarker = {"class_path": "lightning_modules.landmarkers.SLPT", "init_args": TINY_LANDMARKER}
     path = tmp_path_factory.mktemp("configs") / "tiny_landmarker.yaml"
-    path.write_text(yaml.safe_dump({"model": {"init_args": {"landmarker": landmarker}}}))
+    # By the machine's cores there may be loader processes, which tests of other things do without.
+    few = {"model": {"init_args": {"landmarker": landmarker}}, "data": {"num_workers": 0}}
+    path.write_text(yaml.safe_dump(few))
     return path
 
 

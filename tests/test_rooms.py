@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "datamodules": (
-        *("ibug68", "faces", "formats", "layout", "files", "transforms", "loading", "experiment", "base"),
+        *("ibug68", "faces", "formats", "layout", "files", "resampling", "augmentation", "transforms", "store"),
+        *("kept", "loading", "experiment", "base"),
         *("synthetic", "datasets", "setting"),
     ),
     "lightning_modules": (

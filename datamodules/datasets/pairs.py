@@ -77,7 +77,7 @@ def read_pairs(root: str | Path, size: int, on_error: OnError = "raise") -> Pair
     if not both:
         raise bad_file(root, "no pair", _LAYOUT, "Give the folder that holds both.")
     crops = [_crop(sides[0][name], sides[1][name], size) for name in both]
-    photos, caricatures = (collate([crop[side] for crop in crops]) for side in (0, 1))
+    photos, caricatures = (collate([crop[side] for crop in crops]).to("cpu") for side in (0, 1))
     assert photos.landmarks is not None, "both sides were required to be labelled"
     assert caricatures.landmarks is not None, "both sides were required to be labelled"
     return PairBatch(photos.images, photos.landmarks, caricatures.images, caricatures.landmarks, both)

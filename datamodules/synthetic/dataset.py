@@ -1,7 +1,7 @@
 """Drawn faces as a data set: they let every command run without a download, and stand in for each data set."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -65,6 +65,9 @@ class SyntheticFaces(FaceSet):
             self._drawn[index] = self._draw(index)
         face = self._drawn[index]
         return replace(face, image=face.image.copy())
+
+    def version(self, index: int) -> Hashable:
+        return self.style, self.seed, index, self.size, self._difficulty[index], DRAWING_VERSION
 
     def _draw(self, index: int) -> Face:
         image, geometry = draw_face(self.style, self.seed, index, self.size, self._difficulty[index])

@@ -79,7 +79,7 @@ def figure(
     landmarker = _landmarker(ckpt, faces, wanted)
     if landmarker is not None:
         faces = [_predicted(face, landmarker) if w else face for face, w in zip(faces, wanted, strict=True)]
-    pair = collate([FaceTransform(size)(face) for face in faces])
+    pair = collate([FaceTransform(size)(face) for face in faces]).to("cpu")
     assert pair.landmarks is not None, "both are labelled or predicted by now"
     labels, predicted = pair.landmarks[:1], pair.landmarks[1:]
     fitted = fitter.fit(labels, predicted, pair.images[:1], pair.images[1:])

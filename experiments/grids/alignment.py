@@ -119,4 +119,4 @@ def plain_crops(faces: FaceSet, size: int, count: int = 400) -> FaceBatch:
     """Plain crops of a face set, of at most ``count`` faces spread evenly over it."""
     chosen = range(0, len(faces), max(1, len(faces) // count))[:count]
     transform = FaceTransform(size)
-    return collate([transform(faces[i], i) for i in chosen])
+    return collate([transform(faces[i], i) for i in chosen]).to("cpu")

@@ -60,7 +60,7 @@ def faces(count: int, name: str = "face", labelled: bool = True, box: FloatArray
 
 def sample(index: int, labelled: bool = True) -> FaceSample:
     return FaceSample(
-        image=torch.full((3, 8, 8), float(index)),
+        image=torch.full((3, 8, 8), index, dtype=torch.uint8),
         matrix=torch.full((2, 3), float(index)),
         flipped=index % 2 == 1,
         landmarks=torch.full((68, 2), float(index)) if labelled else None,
@@ -151,6 +151,17 @@ class TestBatches:
             assert devices == ["meta"] * tensors
         assert moved.source.paths == batch.source.paths
         assert batch.source.images.device.type == "cpu"
+
+    def test_images_cross_as_bytes_and_become_floats_where_they_go(self) -> None:
+        every = FaceSample(torch.arange(192, dtype=torch.uint8).reshape(3, 8, 8), torch.eye(3)[:2], False, None, 0, "")
+        batch = collate([every])
+        assert batch.images.dtype == torch.uint8
+        moved = batch.to("cpu")
+        assert torch.equal(moved.images, every.image[None].float() / 255)
+        assert moved.images.dtype == torch.float32
+        # A second move changes nothing more.
+        assert torch.equal(moved.to("cpu").images, moved.images)
+        assert TrainBatch(batch, batch).to("cpu").source.images.dtype == torch.float32
 
 
 def test_chosen_faces_keep_what_belongs_to_them() -> None:

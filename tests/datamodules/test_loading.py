@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.faces import TrainBatch
+from datamodules.faces import FaceSet, TrainBatch
+from datamodules.kept import FaceDataset, PlainCrops
 from datamodules.loading import Draws, FaceStream, Pair, PairBatchSampler, evaluation_loader, training_loader
 from datamodules.transforms import Augmentation, FaceTransform
 from tests.datamodules.test_faces import faces
@@ -92,7 +93,7 @@ class TestPairBatchSampler:
 def test_evaluation_loads_every_face_on_exactly_one_process(world: int, count: int) -> None:
     seen: list[str] = []
     for rank in range(world):
-        loader = evaluation_loader(faces(count), 16, 2, rank=rank, world_size=world)
+        loader = evaluation_loader(PlainCrops(faces(count), 16), 2, rank=rank, world_size=world)
         loaded = list(loader)
         assert len(loader) == len(loaded)
         for batch in loaded:
@@ -102,9 +103,14 @@ def test_evaluation_loads_every_face_on_exactly_one_process(world: int, count: i
     assert sorted(seen) == [f"face{index}" for index in range(count)]
 
 
+def datasets(source: FaceSet, target: FaceSet, transform: FaceTransform) -> tuple[FaceDataset, FaceDataset]:
+    return FaceDataset(source, transform), FaceDataset(target, transform, moving=True)
+
+
 def load(workers: int) -> list[TrainBatch]:
     source, target = faces(5), faces(4, "target", labelled=False)
-    return list(training_loader(source, target, FaceTransform(24, Augmentation()), 3, 4, num_workers=workers))
+    transform = FaceTransform(24, Augmentation())
+    return list(training_loader(*datasets(source, target, transform), 3, 4, num_workers=workers))
 
 
 # A machine with one core is told that two workers are many; and Python ≥ 3.12 that forking beside threads may hang.
@@ -123,7 +129,7 @@ def test_workers_do_not_change_a_batch() -> None:
 
 
 def test_without_a_target_the_batch_has_none() -> None:
-    (batch,) = training_loader(faces(2), None, FaceTransform(16), 2, 1)
+    (batch,) = training_loader(FaceDataset(faces(2), FaceTransform(16)), None, 2, 1)
     assert batch.target is None
     assert sorted(batch.source.paths) == ["face0", "face1"]
 
@@ -188,7 +194,11 @@ def test_a_face_is_cropped_to_its_given_box_also_by_loader_processes(workers: in
     boxes = np.array([[10, 12, 30, 36], [8, 8, 40, 20], [0, 4, 44, 44]], np.float32)
     asked = iter([Draws(plain=True, boxes=boxes), Draws(plain=True, boxes=boxes[::-1].copy()), Draws(plain=True)])
     loader = training_loader(
-        faces(3), target, FaceTransform(24, Augmentation()), 3, 2, num_workers=workers, draws=lambda: next(asked)
+        *datasets(faces(3), target, FaceTransform(24, Augmentation())),
+        3,
+        2,
+        num_workers=workers,
+        draws=lambda: next(asked),
     )
     whole = np.array([[3.5, 3.5, 43.5, 43.5]] * 3)  # 1.2 times it is the image of 48 pixels
     for expected in (boxes, boxes[::-1], whole):
@@ -203,7 +213,7 @@ def test_a_face_is_cropped_to_its_given_box_also_by_loader_processes(workers: in
 def test_a_mixed_batch_may_hold_one_kind_alone() -> None:
     photos, target = faces(1), faces(9, "target", labelled=False)
     transform = FaceTransform(16)
-    made = list(training_loader(photos, target, transform, 1, 10, draws=lambda: Draws(mixed=True)))
+    made = list(training_loader(*datasets(photos, target, transform), 1, 10, draws=lambda: Draws(mixed=True)))
     assert Counter((len(batch.source), batch.target is not None) for batch in made) == {(0, True): 9, (1, False): 1}
     for batch in made:
         assert batch.source.landmarks is not None

@@ -78,7 +78,7 @@ class TestCrop:
     def test_without_landmarks_and_box_the_crop_is_the_whole_image(self, height: int, width: int) -> None:
         white = Face(np.full((height, width, 3), 255, np.uint8), "white")
         size = max(height, width)
-        image = FaceTransform(size)(white).image[0].numpy()
+        image = FaceTransform(size)(white).image[0].numpy() / 255
         # At its own scale every pixel is there, in the middle, with black above and below (or at the sides).
         assert image.sum() == pytest.approx(height * width, abs=size)
         rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
@@ -130,7 +130,7 @@ class TestLabelsFollowPixels:
         """Lines a pixel apart, shrunk twelvefold, must become grey; point sampling would leave lines or a beat."""
         lines = np.zeros((960, 960, 3), np.uint8)
         lines[:, ::2] = 255
-        inside = FaceTransform(80)(Face(lines, "lines")).image[:, 2:-2, 2:-2]
+        inside = FaceTransform(80)(Face(lines, "lines")).image[:, 2:-2, 2:-2] / 255
         assert float(inside.std()) < 0.01
         assert float(inside.mean()) == pytest.approx(0.5, abs=0.01)
 
@@ -138,7 +138,7 @@ class TestLabelsFollowPixels:
         """A face amid a large white image: no black corner may appear at the crop's rim."""
         white = Face(np.full((400, 400, 3), 255, np.uint8), "white", face_landmarks(100, 1) + 150)
         for seed in range(10):
-            assert float(FaceTransform(64, GEOMETRY["all"])(white, seed=seed).image.min()) == 1.0
+            assert float(FaceTransform(64, GEOMETRY["all"])(white, seed=seed).image.min()) == 255
 
 
 class TestAugmentation:
@@ -186,8 +186,7 @@ class TestAugmentation:
     def test_all_off_is_the_plain_crop(self) -> None:
         still, plain = FaceTransform(96, STILL)(face(), seed=3), FaceTransform(96)(face(), seed=4)
         torch.testing.assert_close(still.matrix, plain.matrix, atol=1e-3, rtol=0)
-        # Up to one more resampling at the same pixels.
-        torch.testing.assert_close(still.image, plain.image, atol=0.02, rtol=0)
+        assert (still.image.int() - plain.image.int()).abs().max() <= 1
 
 
 PUBLISHED = Augmentation(
@@ -283,7 +282,7 @@ class TestPublishedAugmentation:
         transform = FaceTransform(32, replace(PUBLISHED, occlusion=0.0))
         grey = []
         for seed in range(200):
-            colours = (transform(flat, seed=seed).image * 255).round().flatten(1).unique(dim=1).T.tolist()
+            colours = transform(flat, seed=seed).image.flatten(1).unique(dim=1).T.tolist()
             assert len(colours) == 1
             grey.append(len(set(colours[0])) == 1)
             assert grey[-1] or colours[0] == [200, 40, 90]

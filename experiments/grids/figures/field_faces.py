@@ -68,7 +68,7 @@ def face_pairs(cli: WarpmarkCLI, landmarks: str, subset: str, count: int, size: 
     test, places = _stylised(data, subset)
     stylised = _chosen(test.faces, _spread(places, len(photos)))
     photos = photos[: len(stylised)]
-    batches = [collate([FaceTransform(size)(face) for face in faces]) for faces in (photos, stylised)]
+    batches = [collate([FaceTransform(size)(face) for face in faces]).to("cpu") for faces in (photos, stylised)]
     labels = [_labels(batch) for batch in batches]
     predicted = labels[1] if landmarks == "labels" else _predicted(landmarks, stylised, batches[1], size)
     order = SimilarPose()(*labels)
@@ -194,7 +194,7 @@ def drawn_pairs(data: SettingDataModule, size: int) -> PairBatch:
         size: of the crops in pixels.
     """
     faces = _chosen(data.source_faces, _spread(range(len(data.source_faces)), _DRAWN_PAIRS))
-    batch = collate([FaceTransform(size)(face) for face in faces])
+    batch = collate([FaceTransform(size)(face) for face in faces]).to("cpu")
     labels = _labels(batch)
     how = Exaggeration(caricature=_DRAWN_FACTOR, part_scale=0.0, part_shift=0.0, height=0.0, width=0.0)
     shapes = how.shapes(labels, None, data.source_shapes().mean(0))

@@ -40,7 +40,7 @@ def configured(*files: str, **overrides: Any) -> Landmarker:
 def crops(faces: FaceDataModule, size: int, count: int = 8) -> tuple[Tensor, Tensor]:
     """Plain crops of the first test faces and their landmarks, ``(B, 3, S, S)`` and ``(B, 68, 2)``."""
     chosen, transform = faces.test_faces(), FaceTransform(size)
-    batch = collate([transform(chosen[k], k) for k in range(count)])
+    batch = collate([transform(chosen[k], k) for k in range(count)]).to("cpu")
     assert batch.landmarks is not None
     return batch.images, batch.landmarks
 

@@ -40,10 +40,9 @@ class TestSupervised:
         fit(method, tmp_path, 1)
         data, errors = setting(), {}
         method.eval()
-        for test in data.test_sets:
-            loader = data._evaluation_loader(test.faces)
+        for test, loader in zip(data.test_sets, data.val_dataloader(), strict=True):
             for batch in loader:
-                for k, predicted in enumerate(method(batch.images).detach()):
+                for k, predicted in enumerate(method(batch.to("cpu").images).detach()):
                     face, matrix = test.faces[int(batch.indices[k])], batch.matrices[k]
                     inverse = torch.linalg.inv(torch.cat([matrix, torch.tensor([[0.0, 0, 1]])]).double())
                     homogeneous = torch.cat([predicted.double() * SIZE, torch.ones(68, 1)], dim=1)

@@ -4,6 +4,7 @@ import torch
 
 from datamodules.faces import Face, FaceBatch, UnlabelledFaces
 from datamodules.ibug68 import FLIP_PERMUTATION
+from datamodules.kept import PlainCrops
 from datamodules.loading import evaluation_loader
 from datamodules.transforms import Augmentation, FaceTransform
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
@@ -18,7 +19,8 @@ COUNT = 7
 
 def loader(count: int = COUNT, rank: int = 0, world_size: int = 1) -> list[FaceBatch]:
     hidden = UnlabelledFaces(faces(count), oracle_box=True)
-    return list(evaluation_loader(hidden, SIZE, 3, rank=rank, world_size=world_size))
+    batches = evaluation_loader(PlainCrops(hidden, SIZE), 3, rank=rank, world_size=world_size)
+    return [batch.to("cpu") for batch in batches]
 
 
 def numbered(count: int = COUNT) -> list[list[tuple[int, Face]]]:
