@@ -44,7 +44,7 @@ PAPER := table2 table3 table4 table5 table6 figure3 figure5 figure6 figure7 figu
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train evaluate analyse predict figure curves grid $(PAPER) sweep import-weights export pack card peers demo \
-	test lint bench bench-training soak
+	test lint bench bench-training soak doctor docs pictures
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 # Truth as people write it; anything else is refused rather than taken for one of them.
@@ -78,7 +78,12 @@ help: ## this
 		/^[A-Z]+ [?]=/ && doc { vars = vars sprintf("  %-12s %s\n", $$1, doc) } { doc = "" } \
 		/^#: / { print "make " substr($$0, 4) } \
 		/^[a-z-]+:.*## / { split($$0, part, ":.*## "); printf "make %-15s %s\n", part[1], part[2] } \
-		END { printf "\n%s", vars }' $(MAKEFILE_LIST) \
+		END { printf "\n%s", vars; \
+			print "\nFor example:"; \
+			print "  make predict INPUT=drawings                                   landmarks on pictures, with the weights that ship"; \
+			print "  make train SETTING=own SOURCE=photos TARGET=drawings          adapt to a style of your own"; \
+			print "  make train SETTING=gzsl_artiface METHOD=stylize DATA=ROOT     the paper\047s data, another method"; \
+			print "docs/ says more (make docs: as a site); make doctor says what is installed." }' $(MAKEFILE_LIST) \
 	| sed -e 's/@settings/$(call names,configs/settings)/' -e 's/@methods/$(call names,configs/methods)/' \
 		-e 's/@landmarkers/$(call names,configs/landmarkers)/' -e 's/@profiles/$(call names,configs/profiles)/' \
 		-e 's/@grids/$(call names,experiments/grids)/' -e 's/@sweeps/$(call names,experiments/sweeps)/'
@@ -98,7 +103,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 # Extras that only some commands need.
-$(VENV)/.predict $(VENV)/.demo: $(VENV)/.%: $(VENV)/.ready
+$(VENV)/.predict $(VENV)/.demo $(VENV)/.docs: $(VENV)/.%: $(VENV)/.ready
 	$(call install,$*)
 	@touch $@
 
@@ -171,6 +176,15 @@ demo: $(VENV)/.demo ## a page in the browser: landmarks, a photo warped onto a d
 
 test: setup ## pass the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+doctor: setup ## versions, devices, what is installed, whether the shipped weights load: [ARGS=--json]
+	@$(RUN) doctor $(ARGS)
+
+docs: $(VENV)/.docs ## the documentation as a site, in site/ (open site/index.html)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict && echo "wrote site/index.html"
+
+pictures: $(VENV)/.predict ## the pictures of README and docs, made anew
+	@PYTHONPATH=. $(BIN)/python docs/pictures.py
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -2,10 +2,13 @@
 
 import logging
 import sys
+import time
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from typing_extensions import override
+
+from callbacks.countdown import left
 
 log = logging.getLogger(__name__)
 
@@ -13,18 +16,33 @@ log = logging.getLogger(__name__)
 class PhaseProgressBar(TQDMProgressBar):
     """Lightning's bar with the method's phase in front of it; without a terminal, a line of log for each epoch.
 
+    Both say how long the run still takes, judged by the epochs of this process, from the second one on.
+
     Args:
         refresh_rate: batches between updates.
     """
 
     def __init__(self, refresh_rate: int = 5) -> None:
         self.terminal = sys.stderr.isatty()
+        self._start, self._first = time.monotonic(), 0
         super().__init__(refresh_rate=refresh_rate if self.terminal else 0)
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._start, self._first = time.monotonic(), trainer.current_epoch
+
+    def _left(self, trainer: Trainer, done: int) -> str:
+        """The time that is left after epoch number ``done``; nothing where it cannot be told, or none is left."""
+        limit, here = trainer.max_epochs, done - self._first
+        if limit is None or limit <= done or here < 1:
+            return ""
+        return f", {left(time.monotonic() - self._start, here, limit - self._first)}"
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
-        self.train_progress_bar.set_description(_title(trainer, pl_module))
+        self.train_progress_bar.set_description(_title(trainer, pl_module) + self._left(trainer, trainer.current_epoch))
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -32,7 +50,7 @@ class PhaseProgressBar(TQDMProgressBar):
         if not self.terminal and trainer.is_global_zero:
             shown = {name: value for name, value in self.get_metrics(trainer, pl_module).items() if name != "v_num"}
             values = ", ".join(f"{name} {float(value):.4f}" for name, value in shown.items())  # type: ignore[arg-type]
-            log.info("%s: %s", _title(trainer, pl_module), values)
+            log.info("%s: %s%s", _title(trainer, pl_module), values, self._left(trainer, trainer.current_epoch + 1))
 
 
 def epoch_of(trainer: Trainer) -> str:

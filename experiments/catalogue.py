@@ -41,7 +41,9 @@ def command_modules() -> dict[str, str]:
     """
     root = _ROOT / "experiments" / "commands"
     parts = (file.relative_to(root).with_suffix("").parts for file in root.rglob("[!_]*.py"))
-    return dict(sorted(("-".join(names).replace("_", "-"), ".".join(names)) for names in parts))
+    # `import_/weights.py` is `import-weights`, as an option `from_` is `--from`.
+    words = (("-".join(name.rstrip("_") for name in names), ".".join(names)) for names in parts)
+    return dict(sorted((word.replace("_", "-"), module) for word, module in words))
 
 
 def file_of(kind: str, name: str) -> Path:

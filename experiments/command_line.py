@@ -5,6 +5,7 @@
 """
 
 import importlib
+import importlib.metadata
 import inspect
 import io
 import logging
@@ -52,6 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] in ([], ["-h"], ["--help"]):
         print(_overview())
+        return
+    if arguments == ["--version"]:
+        print(f"warpmark {importlib.metadata.version('warpmark')}")
         return
     # Modules in the user's folder can be named by class path, as under `python -m`.
     sys.path += [] if {"", str(Path.cwd())} & set(sys.path) else [str(Path.cwd())]
@@ -102,7 +106,7 @@ def _run(name: str, *words: str) -> None:
     run.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # as functools.wraps would
     run.__doc__ = function.__doc__
     try:
-        auto_cli({name: run}, [name, *options], as_positional=False, parser_class=_Parser, prog="warpmark")
+        auto_cli({name: run}, [name, *options], as_positional=False, parser_class=_with(function), prog="warpmark")
     except ArgumentError as error:
         raise option_error(str(error), _options(function), within=f"{name}.") from error
 
@@ -126,6 +130,23 @@ class _Parser(ArgumentParser):
         # `--on-error` for on_error, and `--from` for from_, which Python does not take for a name.
         typed = [name.rstrip("_").replace("_", "-") for name in names if "_" in name]
         return super().add_argument(*names, *typed, **options)
+
+
+def _with(function: Callable[..., Any]) -> type[_Parser]:
+    """The parser of a command, whose help ends with the examples of its docstring."""
+
+    class Parser(_Parser):
+        def format_help(self, *args: Any, **options: Any) -> str:
+            return "\n".join([super().format_help(*args, **options), *_more(function)]) + "\n"
+
+    return Parser
+
+
+def _more(function: Callable[..., Any]) -> list[str]:
+    """What the help of a command says at its end: where further options are from, and examples."""
+    examples = (inspect.getdoc(function) or "").partition("Examples:\n")[2].splitlines()
+    dotted = ["further options: those of `warpmark fit --help`, e.g. --trainer.max_epochs=3", ""]
+    return [*(dotted if _takes_overrides(function) else []), *(["examples:"] if examples else []), *examples]
 
 
 def _split(function: Callable[..., Any], words: list[str]) -> tuple[list[str], dict[str, Any]]:

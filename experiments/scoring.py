@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, get_args
 
@@ -153,6 +153,7 @@ def score(
     device: torch.device | str = "cpu",
     protocol: Protocol = Protocol(),
     tell: bool = True,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Scores:
     """Score a landmarker on test sets, in the original images' pixels.
 
@@ -164,6 +165,7 @@ def score(
         device: where to compute.
         protocol: the first crop, and how landmarks are found from there.
         tell: log which faces failed, and which outweigh the others in a mean.
+        progress: is given the number of faces that are done, after each batch.
 
     Raises:
         DataError: a face's box is empty.
@@ -190,6 +192,7 @@ def score(
             labels.append(truth.cpu())
             per_face += _face_scores(faces, found, truth, of_landmarks[-1])
             first += len(faces)
+            progress(len(per_face))
         if tell:
             errors.warn()
         subsets |= {name: {k: float(v) for k, v in values.items()} for name, values in errors.compute().items()}

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from prediction.faces import PredictedFace
     from warpmark.landmarker import FaceLandmarker, load
 
+__version__: str
+
 __all__ = ["load", "FaceLandmarker", "PredictedFace"]
 
 _PLACES: Final = {
@@ -26,6 +28,11 @@ _PLACES: Final = {
 
 def __getattr__(name: str) -> Any:
     # When it is first asked for: `import warpmark` alone does not import torch.
+    if name == "__version__":
+        # From the one place that says it, pyproject.toml, by way of the installed package.
+        from importlib.metadata import version
+
+        return version("warpmark")
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

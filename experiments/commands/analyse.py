@@ -79,6 +79,9 @@ def analyse(
         WeightsError: a landmarker's own file, or the package it runs in, is missing.
         DataError: bad input files, or no labelled face.
         UsageError: an option is not as expected, or the output cannot be written.
+
+    Examples:
+        warpmark analyse --of runs/own/stylize-integral/seed0 --test faces
     """
     protocol = protocol_of(box, loosen, shift, seed, recrop, mirror, scales, tolerance)
     folder = output_file(f"{out}/error_curves.{picture}", FORMATS).parent

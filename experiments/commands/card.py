@@ -35,6 +35,9 @@ def card(data: str, weights: str = DEFAULT_WEIGHTS) -> Path:
         CheckpointError: there are no such packed weights, or they cannot be read.
         DataError: a data set is missing, or bad input files.
         UsageError: the card has no place for figures.
+
+    Examples:
+        warpmark card --data ROOT
     """
     checkpoint = read_checkpoint(weights)
     provenance = checkpoint.get("provenance")

@@ -27,6 +27,9 @@ def curves(
 
     Raises:
         UsageError: A folder is no run's, a subset is not known, or the picture cannot be written.
+
+    Examples:
+        warpmark curves runs/own/stylize-integral/seed0 runs/own/stylize-integral/seed1 --out curves.png
     """
     if not runs:
         raise UsageError("no runs are given; give the folders of one or more, runs/SETTING/METHOD-LANDMARKER/seedN.")

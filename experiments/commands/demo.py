@@ -47,6 +47,10 @@ def demo(
         CheckpointError: a checkpoint cannot be used.
         UsageError: an option is out of its range, or the port is taken.
         WeightsError: gradio or the detector is not installed; the message has the command that installs it.
+
+    Examples:
+        warpmark demo
+        warpmark demo --ckpt a.ckpt b.ckpt --port 8000
     """
     _check(ckpt, port, megabytes, megapixels)
     _require_free(host, port)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from callbacks.countdown import Countdown
 from callbacks.nme_table import ProtocolScores, print_protocols, print_scores
 from datamodules.datasets import FolderDataModule
 from datamodules.faces import BoxedFaces, DataError, FaceSet
@@ -69,6 +70,10 @@ def evaluate(
         CheckpointError: the checkpoint cannot be used.
         DataError: bad input files, or no labelled face.
         UsageError: an option is out of its range, or the output cannot be written.
+
+    Examples:
+        warpmark evaluate --test faces
+        warpmark evaluate --test faces --ckpt runs/own/stylize-integral/seed0/checkpoints/last.ckpt --recrop 3
     """
     protocol = protocol_of(box, loosen, shift, seed, recrop, mirror, scales, tolerance)
     path = output_file(out)
@@ -85,6 +90,7 @@ def evaluate(
     per_face = beside(path, ".faces.csv")
     _write_faces(per_face, scores)
     log.info("wrote %s and %s", path, per_face)
+    log.info("next: make analyse OF=%s TEST=%s shows where it errs, and on which faces", ckpt, test)
     return path
 
 
@@ -158,7 +164,9 @@ def _said(protocol: Protocol, faces: FaceSet) -> dict[str, Any]:
 
 def _score(landmarker: Landmarker, faces: FaceSet, protocol: Protocol, tell: bool = True) -> Scores:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return score(landmarker, [TestSet(faces, faces.subsets())], device=device, protocol=protocol, tell=tell)
+    with Countdown("faces", len(faces)) as countdown:
+        tests = [TestSet(faces, faces.subsets())]
+        return score(landmarker, tests, device=device, protocol=protocol, tell=tell, progress=countdown.tell)
 
 
 def _compare(landmarker: Landmarker, faces: FaceSet, protocol: Protocol) -> list[dict[str, Any]]:

@@ -65,6 +65,10 @@ def export(
         DataError: bad images.
         UsageError: int8 without images, a checkpoint that is an ONNX file already, or an output that cannot be written.
         WeightsError: the network cannot be exported, its file differs from it, or a package is not installed.
+
+    Examples:
+        warpmark export --out model.onnx
+        warpmark export --ckpt last.ckpt --precision int8 --images faces
     """
     path = output_file(out, [".onnx"], inputs=[ckpt])
     if precision == "int8" and not images:

@@ -66,6 +66,9 @@ def figure(
         WeightsError: The weights of the field cannot be used.
         DataError: An image or its landmarks cannot be read, or there are none and no checkpoint to find them.
         UsageError: A number is out of range, or the picture cannot be written.
+
+    Examples:
+        warpmark figure --photo photo.jpg --stylised drawing.png --ckpt warpmark-light --out figure.png
     """
     _check(order, smoothing, coarse, gradient, size)
     file = output_file(out, FORMATS, (photo, stylised))

@@ -79,6 +79,10 @@ def grid(
     Raises:
         UsageError: the grid or an option is not as expected, or cells failed (after all others were done).
         DataError: bad input files.
+
+    Examples:
+        warpmark grid methods --source photos --target drawings --jobs 2
+        warpmark grid table2 --data ROOT --rows 'CariFace: SL' 'CariFace: Ours' --against 'CariFace: SL'
     """
     chosen = _chosen(name, minutes, profile, landmarker)
     folders = {"data": data, "source": source, "target": target, "test": test}

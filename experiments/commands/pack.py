@@ -66,6 +66,9 @@ def pack(
         DataError: the run's data, whose fingerprints are wanted, are not there.
         UsageError: a bad name, an output that cannot be written, or more than 4 MB.
         WeightsError: weights that are not finite in float16, or a network that cannot be exported to ONNX.
+
+    Examples:
+        warpmark pack --ckpt last.ckpt --name mine --made-by 'make train …' --trained-on '1,000 photos of ours'
     """
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise UsageError(f"NAME={name}: expected lower-case letters, digits and hyphens, e.g. warpmark-light.")

@@ -48,6 +48,9 @@ def peers(
         UsageError: an unknown name, or no landmarker can be scored.
         CheckpointError: a checkpoint cannot be used.
         DataError: bad input files.
+
+    Examples:
+        warpmark peers --data ROOT --peers folder --beside warpmark-light
     """
     table_file = output_file(f"{out}/table.md")
     files = {name: file_of("peer", name) for name in only or names("peer")}

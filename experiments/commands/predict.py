@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from callbacks.countdown import Countdown
 from datamodules.faces import DataError
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_fastest
 from experiments.detectors import DEFAULT_DETECTOR, THRESHOLD, load_detector
@@ -95,6 +93,10 @@ def predict(
         CheckpointError: the checkpoint cannot be used.
         DataError: there is nothing to look at, or a picture could not be read (after the others were written).
         UsageError: an option is out of its range, or the folder cannot be written or holds earlier predictions.
+
+    Examples:
+        warpmark predict --input drawings
+        warpmark predict --input clip.mp4 --ckpt model.onnx --out tracked
     """
     kind = kind_of(input)
     inference = _inference(recrop, tolerance, mirror, scales, batch_size)
@@ -127,8 +129,8 @@ def _write(
         for writer in writers:
             stack.callback(writer.close)
         try:
-            with _progress() as progress:
-                for result in progress.track(found, total=len(paths), description="pictures"):
+            with Countdown("pictures", len(paths)) as countdown:
+                for result in countdown.track(found):
                     if result.problem is not None and on_error == "raise":
                         raise result.problem
                     record = describe(result, names)
@@ -139,6 +141,15 @@ def _write(
             log.warning("stopped after %d of %d pictures; wrote those to %s", tally.pictures, len(paths), folder)
             sys.exit(130)
     tally.tell(folder)
+    _tell_next(folder)
+
+
+def _tell_next(folder: Path) -> None:
+    """Log what one may do with what was written."""
+    if (sheet := folder / "index.html").is_file():
+        log.info("next: open %s in a browser; the most doubtful faces come first", sheet)
+    if (folder / "landmarks").is_dir():
+        log.info("      correct %s, and give %s as SOURCE or TEST", folder / "landmarks", folder)
 
 
 def _frames(
@@ -155,16 +166,11 @@ def _frames(
         raise UsageError(f"--outputs: found {' '.join(outputs)}, expected one of {', '.join(FRAME_FILES)} for a video.")
     camera = Camera(camera_number(source)) if kind == "camera" else None
     try:
-        with _progress() as progress:
-            bar = progress.add_task("frames", total=None)
-
-            def tell(done: int, total: int | None) -> None:
-                progress.update(bar, completed=done, total=total)
-
+        with Countdown("frames") as countdown:
             if camera is None:
-                summary = predict_video(predictor, source, folder, how, chosen, tell)
+                summary = predict_video(predictor, source, folder, how, chosen, countdown.tell)
             else:
-                summary = predict_camera(predictor, camera, folder, how, chosen, open_window(), tell)
+                summary = predict_camera(predictor, camera, folder, how, chosen, open_window(), countdown.tell)
     except KeyboardInterrupt:
         log.warning("stopped; wrote the frames until then to %s", folder)
         sys.exit(130)
@@ -221,11 +227,6 @@ def _writers(folder: Path, outputs: Sequence[OutputName], about: dict[str, Any])
 
 def _threads() -> int:
     return min(4, os.cpu_count() or 1)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
 
 
 @dataclass

@@ -42,6 +42,9 @@ def sweep(
 
     Raises:
         UsageError: the sweep or an option is not as expected, or no trial came to an end.
+
+    Examples:
+        warpmark sweep stylize --data ROOT --local --trials 20
     """
     if trials < 1 or jobs < 1:
         raise UsageError(f"--trials is {trials} and --jobs is {jobs}; expected 1 or more of each.")

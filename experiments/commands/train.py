@@ -57,6 +57,10 @@ def train(
         UsageError: the command cannot be carried out as given.
         DataError: bad input files.
         CheckpointError: a checkpoint that cannot be used.
+
+    Examples:
+        warpmark train --setting own --source photos --target drawings
+        warpmark train --setting gzsl_artiface --method stylize --data ROOT --trainer.max_epochs=8
     """
     config = overrides.pop("config", ())
     layers = [config] if isinstance(config, str) else config
@@ -76,6 +80,7 @@ def train(
         cli.trainer.test(cli.method, datamodule=cli.data, verbose=False)
         if cli.trainer.is_global_zero:
             _write_metrics(cli, folder, source_only)
+            _tell_next(folder)
     finally:
         cli.folder.release()
     return folder
@@ -111,3 +116,12 @@ def _write_metrics(cli: WarpmarkCLI, folder: Path, source_only: dict[str, Any] |
     unfinished.replace(path)
     print_scores(cli.method.scores, cli.method.average_nme, "tested, last epoch", cli.data)
     log.info("wrote %s", path)
+
+
+def _tell_next(folder: Path) -> None:
+    """Log where the run's outputs are, and what one may do with them."""
+    last = folder / "checkpoints" / "last.ckpt"
+    log.info("the run is in %s: metrics.json, nme.csv, config.yaml, pictures/, checkpoints/", folder)
+    log.info("next: make predict CKPT=%s INPUT=pictures   finds landmarks with it", last)
+    log.info("      make evaluate CKPT=%s TEST=faces      scores it on labelled faces", last)
+    log.info("      make curves RUNS=%s                   draws NME over the epochs", folder)

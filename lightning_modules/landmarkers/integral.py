@@ -1,7 +1,7 @@
 """A light landmarker: coarse heatmaps of any timm backbone, read to fractions of a cell, with uncertainty.
 
 It combines heatmaps trained towards Gaussians, since local evidence holds up better on drawings than regression from
-the whole face (README, landmarkers on real faces); integral regression (Sun, Xiao, Wei, Liang, Wei: "Integral Human
+the whole face (docs/results/network-labels.md); integral regression (Sun, Xiao, Wei, Liang, Wei: "Integral Human
 Pose Regression", ECCV 2018), which reads coarse and thus cheap heatmaps exactly; and a spread of each landmark, fitted
 by likelihood (Kumar, Marks, Mou et al.: "LUVLi Face Alignment", CVPR 2020). A second stage may correct the landmarks
 together, see :mod:`lightning_modules.landmarkers.shape_stage`.

@@ -1,4 +1,4 @@
-"""The README's "Adding things", done as it stands there: a data set, a landmarker, a method and a grid from outside."""
+"""The page docs/adding.md, done as it stands there: a data set, a landmarker, a method and a grid from outside."""
 
 import re
 import sys
@@ -16,14 +16,13 @@ QUICK = {"trainer": {"accelerator": "cpu", "max_epochs": 1}, "pretraining": {"ma
 
 
 def blocks() -> list[tuple[str, str]]:
-    """The section's blocks: their language and text."""
-    section = (CONFIGS.parent / "README.md").read_text().partition("## Adding things")[2].partition("\n## ")[0]
-    return BLOCK.findall(section)
+    """The page's blocks: their language and text."""
+    return BLOCK.findall((CONFIGS.parent / "docs/adding.md").read_text())
 
 
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A user's folder, in which the program runs: the README's files, photos and busts."""
+    """A user's folder, in which the program runs: the page's files, photos and busts."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     before = set(sys.modules)
@@ -48,7 +47,7 @@ def commands() -> list[list[str]]:
     return [line.split()[1:] for line in lines]
 
 
-def test_the_readme_can_be_followed(
+def test_the_page_can_be_followed(
     outside: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, evaluate, grid = commands()

@@ -60,6 +60,9 @@ def bench_gpu(
 
     Returns:
         The report in Markdown.
+
+    Examples:
+        warpmark bench-gpu --out report --data ROOT
     """
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     folder = Path(out)

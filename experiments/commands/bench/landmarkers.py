@@ -31,6 +31,9 @@ def bench_landmarkers(
 
     Raises:
         UsageError: an unknown landmarker; the message suggests the nearest.
+
+    Examples:
+        warpmark bench-landmarkers
     """
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     # It says among our tables that there is no GPU.

@@ -52,6 +52,9 @@ def bench_predict(
     Raises:
         UsageError: there is no such peer or detector.
         DataError: the folder has no pictures.
+
+    Examples:
+        warpmark bench-predict
     """
     with tempfile.TemporaryDirectory() as drawn:
         if not input:

@@ -57,6 +57,9 @@ def bench_training(
     Raises:
         UsageError: fewer faces than a batch, no round, or an unknown phase.
         DataError: the published sets are missing or malformed.
+
+    Examples:
+        warpmark bench-training --profile paper --data ROOT
     """
     if faces < max(batch, 4) or rounds < 1 or steps < 1:
         raise UsageError(

@@ -29,6 +29,9 @@ def bench_warp(
 
     Raises:
         UsageError: no batch size is given.
+
+    Examples:
+        warpmark bench-warp
     """
     if not batches:
         raise UsageError("--batches: found none, expected one batch size or more.")

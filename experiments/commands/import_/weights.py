@@ -41,6 +41,9 @@ def import_weights(
     Raises:
         UsageError: an unknown landmarker, an argument it does not have, or an output that cannot be written.
         WeightsError: the file cannot be read safely, or does not hold this landmarker; the message lists what differs.
+
+    Examples:
+        warpmark import-weights --landmarker star --from published.pkl --to star.pt
     """
     if not Path(from_).is_file():
         raise UsageError(f"FROM={from_}: no such file (looked from {Path.cwd()}).")

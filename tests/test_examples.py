@@ -1,0 +1,54 @@
+"""The scripts in examples/ run as they stand, on small faces."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from PIL import Image
+
+from datamodules.synthetic import draw_face
+from tests.experiments.conftest import OwnFolders, own_folders
+from tests.experiments.helpers import TINY, merged, metrics
+
+__all__ = ["own_folders"]
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to run scripts in; they are found as by ``python examples/NAME.py``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    yield tmp_path
+    for path in EXAMPLES.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def script(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def test_adapting_to_a_folder(place: Path, own_folders: OwnFolders, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = merged({key: TINY[key] for key in ("trainer", "pretraining", "model")}, {"data": {"batch_size": 3}})
+    main = script("adapt_to_a_folder").main
+    folder = main(str(own_folders.source), str(own_folders.target), method="face_warping", config=[tiny])
+    assert metrics(folder)["setting"] == "own"
+    assert capsys.readouterr().out.count("the tip of the nose is at") == 5
+
+
+def test_a_method_of_ones_own(place: Path) -> None:
+    folder = script("own_method").main(merged(TINY, {"trainer": {"max_epochs": 1}}))
+    assert metrics(folder)["method"] == "mirror_agreement"
+    assert "agreement: 1.0" in (folder / "config.yaml").read_text()
+    assert "stylization" not in (folder / "config.yaml").read_text()
+
+
+def test_warping_a_photo(place: Path) -> None:
+    for name, style in (("photo.png", "photo"), ("drawing.png", "caricature")):
+        Image.fromarray(draw_face(style, 7, 2, 256)[0]).save(name)
+    script("warp_a_photo").main("photo.png", "drawing.png", "warped.png")
+    with Image.open("warped.png") as warped:
+        assert warped.size == (384, 384)
