@@ -39,8 +39,7 @@ FLOORS = {
         *(
             "machine",
             "errors",
-            "plain_json",
-            "numbers",
+            "values",
             "intervals",
             "run_folder",
             "catalogue",
