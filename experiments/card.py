@@ -15,9 +15,9 @@ from datamodules.synthetic import STYLES
 from datamodules.transforms import FaceTransform
 from experiments.errors import UsageError
 from experiments.intervals import bootstrap_interval
-from experiments.plain_json import as_json
 from experiments.published_sets import columns
 from experiments.scoring import AVERAGED, LOOSE, LOOSE_CROPPED_AGAIN, Protocol, score
+from experiments.values.plain_json import as_json
 from lightning_modules.coordinates import to_crop, to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import find_landmarks

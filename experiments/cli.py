@@ -24,11 +24,11 @@ from experiments.artifacts.translators import load_translator_weights
 from experiments.checkpoints import landmarker_spec, load_start, load_weights, own_error, read_checkpoint
 from experiments.detectors import TargetDetection
 from experiments.errors import CheckpointError, UsageError, option_error
-from experiments.numbers import in_full, require_numbers
 from experiments.run.account import require_account
 from experiments.run.folder import RunFolder, require_named, require_own_places
 from experiments.run.resuming import check_resumed
 from experiments.run.saving import RunParser, SaveRunConfig
+from experiments.values.numbers import in_full, require_numbers
 from lightning_modules.methods.base import FaceMethod
 from lightning_modules.translation import Translator
 from lightning_modules.weights import WeightsError

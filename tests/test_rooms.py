@@ -40,8 +40,7 @@ FLOORS = {
         *(
             "machine",
             "errors",
-            "plain_json",
-            "numbers",
+            "values",
             "intervals",
             "run",
             "catalogue",

@@ -20,9 +20,9 @@ from datamodules.transforms import StartBox
 from experiments.checkpoints import DEFAULT_WEIGHTS, load_landmarker
 from experiments.detectors import detect_boxes, load_detector
 from experiments.errors import UsageError
-from experiments.plain_json import as_json
 from experiments.run.folder import beside, output_file
 from experiments.scoring import LOOSE, Protocol, Scores, score
+from experiments.values.plain_json import as_json
 from lightning_modules.landmarkers.base import Landmarker
 from lightning_modules.landmarkers.inference import Inference
 

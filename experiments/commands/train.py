@@ -7,8 +7,8 @@ from typing import Any
 from callbacks.nme_table import print_scores
 from experiments.cli import WarpmarkCLI
 from experiments.compose import Choices
-from experiments.plain_json import as_json
 from experiments.scoring import score, scores_dict
+from experiments.values.plain_json import as_json
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from experiments.checkpoints import load_landmarker
 from experiments.commands import evaluate as command
-from experiments.plain_json import as_json
+from experiments.values.plain_json import as_json
 from lightning_modules.landmarkers import Landmarker, LandmarkerOutput
 from lightning_modules.metrics import FAILED
 from tests.experiments.conftest import FinishedRun, OwnFolders

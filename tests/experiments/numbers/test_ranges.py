@@ -6,7 +6,7 @@ import pytest
 
 from datamodules.ranges import RangeError, above, at_least, ordered, shares
 from experiments.errors import UsageError
-from experiments.numbers import in_full, require_numbers
+from experiments.values.numbers import in_full, require_numbers
 from tests.experiments.helpers import TINY, refused, write_config
 
 LANDMARKER = "model.init_args.landmarker.init_args"
