@@ -3,8 +3,6 @@
 A few inputs of each kind, always the same ones; ``python -m tests.readers --examples 5000`` tries many.
 """
 
-from pathlib import Path
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 
