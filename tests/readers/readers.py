@@ -21,7 +21,6 @@ from experiments.artifacts.field_files import read_field
 from experiments.checkpoints import load_landmarker, read_checkpoint, read_landmarker
 from experiments.errors import CheckpointError, UsageError
 from experiments.grids.grid import read_grid
-from experiments.grids.published import read_published
 from experiments.sweeps.sweep import read_sweep
 from lightning_modules.landmarkers.onnx.exported import ExportedLandmarker
 from lightning_modules.landmarkers.reference_shape import read_face
@@ -116,11 +115,6 @@ def readers() -> dict[str, Reader]:
         ),
         "grid": Reader(
             ".yaml", lambda path: read_grid(str(path)), inputs.yaml_text(inputs.yaml_files("experiments/grids"))
-        ),
-        "paper": Reader(
-            ".yaml",
-            lambda path: read_published(str(path)),
-            inputs.yaml_text(inputs.yaml_files("experiments/grids/papers")),
         ),
         "sweep": Reader(
             ".yaml", lambda path: read_sweep(str(path)), inputs.yaml_text(inputs.yaml_files("experiments/sweeps"))

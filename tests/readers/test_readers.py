@@ -3,8 +3,6 @@
 A few inputs of each kind, always the same ones; ``python -m tests.readers --examples 5000`` tries many.
 """
 
-from pathlib import Path
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -31,10 +29,3 @@ def test_any_file_is_read_or_refused_in_words(tmp_path_factory: pytest.TempPathF
         try_one(reader, folder / f"file{reader.suffix}", data)
 
     tried()
-
-
-def test_nothing_is_read_of_a_path_without_file(tmp_path: Path) -> None:
-    for reader in READERS.values():
-        with pytest.raises(Exception) as error:  # noqa: PT011 - which one is the reader's own; its words are checked
-            reader.read(tmp_path / f"gone{reader.suffix}")
-        assert "gone" in str(error.value)
