@@ -1,6 +1,8 @@
 """The scripts in examples/ run as they stand, on small faces."""
 
 import importlib
+import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from PIL import Image
 
 from datamodules.synthetic import draw_face
 from tests.experiments.conftest import OwnFolders, own_folders
-from tests.experiments.helpers import TINY, merged, metrics
+from tests.experiments.helpers import TINY, merged, metrics, run
 
 __all__ = ["own_folders"]
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -52,3 +54,18 @@ def test_warping_a_photo(place: Path) -> None:
     script("warp_a_photo").main("photo.png", "drawing.png", "warped.png")
     with Image.open("warped.png") as warped:
         assert warped.size == (384, 384)
+
+
+def test_what_the_readme_does_with_a_picture(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its first command for a picture of one's own, and its lines of Python."""
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    (picture,) = re.findall(r"^make predict INPUT=(\S+)", readme, re.MULTILINE)
+    run("predict", "--input", str(EXAMPLES.parent / picture))
+    assert Path("predictions/index.html").is_file()
+    assert len(json.loads(Path("predictions/predictions.json").read_text())["pictures"][0]["faces"]) == 1
+
+    (program,) = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    Image.open(EXAMPLES / "drawing.png").convert("RGB").save("portrait.jpg")
+    capsys.readouterr()
+    exec(program, {})
+    assert len(capsys.readouterr().out.splitlines()) == 1
