@@ -332,7 +332,7 @@ class FaceSample:
     """One square crop, ready for a landmarker.
 
     Attributes:
-        image: RGB, shape ``(3, S, S)``, uint8.
+        pixels: RGB, shape ``(3, S, S)``, uint8.
         matrix: affine map from image pixels to crop pixels, shape ``(2, 3)``: ``(x, y)_crop = A @ (x, y, 1)``.
             That of a mirrored crop contains the mirroring.
         flipped: whether the crop is mirrored; its landmarks are then permuted by ``FLIP_PERMUTATION``.
@@ -341,12 +341,17 @@ class FaceSample:
         path: the image's path.
     """
 
-    image: Tensor
+    pixels: Tensor
     matrix: Tensor
     flipped: bool
     landmarks: Tensor | None
     index: int
     path: str
+
+    @property
+    def image(self) -> Tensor:
+        """The pixels as a landmarker takes them, shape ``(3, S, S)``, float32 in [0, 1]."""
+        return self.pixels.float().div_(255)
 
 
 @dataclass
@@ -412,7 +417,7 @@ def collate(samples: Sequence[FaceSample]) -> FaceBatch:
     """Stack samples of one size into a batch; landmarks are kept only if every sample has them."""
     labelled = [s.landmarks for s in samples if s.landmarks is not None]
     return FaceBatch(
-        images=torch.stack([s.image for s in samples]),
+        images=torch.stack([s.pixels for s in samples]),
         matrices=torch.stack([s.matrix for s in samples]),
         flipped=torch.tensor([s.flipped for s in samples]),
         landmarks=torch.stack(labelled) if len(labelled) == len(samples) else None,

@@ -184,7 +184,7 @@ class FaceTransform:
             moved = apply_matrix(matrix, face.landmarks) / self.size
             landmarks = torch.from_numpy((moved[list(FLIP_PERMUTATION)] if flipped else moved).astype(np.float32))
         return FaceSample(
-            image=torch.from_numpy(planes(image)),
+            pixels=torch.from_numpy(planes(image)),
             matrix=torch.from_numpy(matrix.astype(np.float32)),
             flipped=flipped,
             landmarks=landmarks,

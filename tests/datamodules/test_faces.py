@@ -60,7 +60,7 @@ def faces(count: int, name: str = "face", labelled: bool = True, box: FloatArray
 
 def sample(index: int, labelled: bool = True) -> FaceSample:
     return FaceSample(
-        image=torch.full((3, 8, 8), index, dtype=torch.uint8),
+        pixels=torch.full((3, 8, 8), index, dtype=torch.uint8),
         matrix=torch.full((2, 3), float(index)),
         flipped=index % 2 == 1,
         landmarks=torch.full((68, 2), float(index)) if labelled else None,
@@ -157,7 +157,8 @@ class TestBatches:
         batch = collate([every])
         assert batch.images.dtype == torch.uint8
         moved = batch.to("cpu")
-        assert torch.equal(moved.images, every.image[None].float() / 255)
+        assert torch.equal(moved.images, every.image[None])
+        assert torch.equal(moved.images, every.pixels[None].float() / 255)
         assert moved.images.dtype == torch.float32
         # A second move changes nothing more.
         assert torch.equal(moved.to("cpu").images, moved.images)

@@ -40,7 +40,7 @@ def shelf(count: int = 20, limit: int = 8 * MIB, first: int = 0) -> Shelf:
 
 
 def same(one: FaceSample, other: FaceSample) -> bool:
-    tensors = [(one.image, other.image), (one.matrix, other.matrix)]
+    tensors = [(one.pixels, other.pixels), (one.matrix, other.matrix)]
     if one.landmarks is not None and other.landmarks is not None:
         tensors.append((one.landmarks, other.landmarks))
     labels = [(s.flipped, s.index, s.path, s.landmarks is None) for s in (one, other)]
@@ -66,7 +66,7 @@ def test_what_the_crop_shows_is_in_the_view() -> None:
     counted = Counted(ListedFaces(white))
     still = Augmentation(occlusion=0.0, colour=0.0, blur=0.0, grey=0.0)
     dataset = FaceDataset(counted, FaceTransform(32, still), shelf())
-    assert all(int(dataset[Cut(0, seed)].image.min()) == 255 for seed in range(60))
+    assert all(int(dataset[Cut(0, seed)].pixels.min()) == 255 for seed in range(60))
     assert counted.decoded == {0: 1}
     assert dataset.seen(0).view.pixels.nbytes < 300 * 300 * 3 / 4
 
@@ -81,7 +81,7 @@ def test_a_box_that_is_found_anew_gets_its_own_crop() -> None:
         boxed = Face(counted.faces[1].image, "face1", box=np.array(box, np.float32))
         expected = FaceTransform(24)(boxed, 1)
         assert torch.equal(found.matrix, expected.matrix)
-        assert (found.image.int() - expected.image.int()).abs().float().mean() < 2
+        assert (found.pixels.int() - expected.pixels.int()).abs().float().mean() < 2
     assert counted.decoded == {1: 1}, "of an image as small as this the view is all of it"
     large = Face(
         np.repeat(np.repeat(counted.faces[0].image, 20, 0), 20, 1), "large", box=np.array([200, 200, 800, 800])
@@ -93,7 +93,7 @@ def test_a_box_that_is_found_anew_gets_its_own_crop() -> None:
     assert counted.decoded == {0: 1}
     small = dataset[Cut(0, box=(300, 300, 320, 320))]
     assert counted.decoded == {0: 2}, "the view is too coarse"
-    assert torch.equal(small.image, FaceTransform(24)(Face(large.image, "", box=np.array([300, 300, 320, 320]))).image)
+    assert torch.equal(small.pixels, FaceTransform(24)(Face(large.image, "", box=np.array([300, 300, 320, 320]))).pixels)
 
 
 def test_a_full_store_decodes_the_others_each_time() -> None:

@@ -93,7 +93,7 @@ def test_a_limit_is_that_of_each_set(folders: Path) -> None:
     assert (len(some.source_faces), len(some.target_faces or ()), len(some.test_sets[0].faces)) == (3, 3, 3)
     assert [test.subsets for test in some.test_sets] == [whole.test_sets[0].subsets[:3]]
     assert some.source_faces.fingerprint() != whole.source_faces.fingerprint()
-    with pytest.raises(ValueError, match="limit is 0; give at least 1 face"):
+    with pytest.raises(ValueError, match="limit: found 0, expected 1 or more"):
         of_folders(folders, limit=0)
 
 

@@ -36,7 +36,7 @@ def blob(height: int, width: int, centre: FloatArray, sigma: float) -> ByteArray
 
 def centroid(sample: FaceSample) -> np.ndarray:
     """Where the blob lies in the crop, in pixels, from its brightness alone."""
-    image = sample.image.double().sum(0).numpy()
+    image = sample.pixels.double().sum(0).numpy()
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     return np.array([(image * x).sum(), (image * y).sum()]) / image.sum()
 
@@ -62,7 +62,7 @@ class TestCrop:
         box = np.concatenate([drawn.landmarks.min(0), drawn.landmarks.max(0)])
         expected = crop_by_hand(drawn.landmarks, box, size)
         sample = FaceTransform(size)(drawn, index=7)
-        assert sample.image.shape == (3, size, size)
+        assert sample.pixels.shape == (3, size, size)
         np.testing.assert_allclose(sample.landmarks.numpy() * size, expected, atol=1e-3)
         np.testing.assert_allclose(crop_shape(drawn.landmarks) * size, expected, atol=1e-3)
         assert (sample.index, sample.path, sample.flipped) == (7, "drawn", False)
@@ -78,7 +78,7 @@ class TestCrop:
     def test_without_landmarks_and_box_the_crop_is_the_whole_image(self, height: int, width: int) -> None:
         white = Face(np.full((height, width, 3), 255, np.uint8), "white")
         size = max(height, width)
-        image = FaceTransform(size)(white).image[0].numpy() / 255
+        image = FaceTransform(size)(white).pixels[0].numpy() / 255
         # At its own scale every pixel is there, in the middle, with black above and below (or at the sides).
         assert image.sum() == pytest.approx(height * width, abs=size)
         rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
@@ -114,7 +114,7 @@ class TestLabelsFollowPixels:
     def test_a_mirrored_face_keeps_its_left_eye_left(self) -> None:
         plain, sample = FaceTransform(128)(face()), FaceTransform(128, GEOMETRY["flip"])(face())
         assert sample.flipped
-        assert not torch.equal(sample.image, plain.image)
+        assert not torch.equal(sample.pixels, plain.pixels)
         assert sample.landmarks[36, 0] < sample.landmarks[45, 0]
         torch.testing.assert_close(*(one.landmarks[45, 0] - one.landmarks[36, 0] for one in (plain, sample)))
 
@@ -130,7 +130,7 @@ class TestLabelsFollowPixels:
         """Lines a pixel apart, shrunk twelvefold, must become grey; point sampling would leave lines or a beat."""
         lines = np.zeros((960, 960, 3), np.uint8)
         lines[:, ::2] = 255
-        inside = FaceTransform(80)(Face(lines, "lines")).image[:, 2:-2, 2:-2] / 255
+        inside = FaceTransform(80)(Face(lines, "lines")).pixels[:, 2:-2, 2:-2] / 255
         assert float(inside.std()) < 0.01
         assert float(inside.mean()) == pytest.approx(0.5, abs=0.01)
 
@@ -138,7 +138,7 @@ class TestLabelsFollowPixels:
         """A face amid a large white image: no black corner may appear at the crop's rim."""
         white = Face(np.full((400, 400, 3), 255, np.uint8), "white", face_landmarks(100, 1) + 150)
         for seed in range(10):
-            assert float(FaceTransform(64, GEOMETRY["all"])(white, seed=seed).image.min()) == 255
+            assert float(FaceTransform(64, GEOMETRY["all"])(white, seed=seed).pixels.min()) == 255
 
 
 class TestAugmentation:
@@ -148,10 +148,10 @@ class TestAugmentation:
         # Neither what came between, nor the global generators, nor another instance makes a difference.
         np.random.seed(1)  # noqa: NPY002 - the generator under test
         for repeated in (transform(drawn, seed=5), FaceTransform(96, Augmentation())(drawn, seed=5)):
-            assert torch.equal(first.image, repeated.image)
+            assert torch.equal(first.pixels, repeated.pixels)
             assert torch.equal(first.landmarks, repeated.landmarks)
             assert torch.equal(first.matrix, repeated.matrix)
-        assert not torch.equal(first.image, other.image)
+        assert not torch.equal(first.pixels, other.pixels)
         assert not torch.equal(first.matrix, other.matrix)
 
     def test_the_ranges_are_used_and_kept(self) -> None:
@@ -179,14 +179,14 @@ class TestAugmentation:
     def test_each_part_changes_pixels_and_only_pixels(self, part: str) -> None:
         drawn = face()
         still, changed = (FaceTransform(96, how)(drawn, seed=3) for how in (STILL, replace(STILL, **{part: 1.0})))
-        assert not torch.equal(changed.image, still.image)
+        assert not torch.equal(changed.pixels, still.pixels)
         assert torch.equal(changed.landmarks, still.landmarks)
         assert torch.equal(changed.matrix, still.matrix)
 
     def test_all_off_is_the_plain_crop(self) -> None:
         still, plain = FaceTransform(96, STILL)(face(), seed=3), FaceTransform(96)(face(), seed=4)
         torch.testing.assert_close(still.matrix, plain.matrix, atol=1e-3, rtol=0)
-        assert (still.image.int() - plain.image.int()).abs().max() <= 1
+        assert (still.pixels.int() - plain.pixels.int()).abs().max() <= 1
 
 
 PUBLISHED = Augmentation(
@@ -259,7 +259,7 @@ class TestPublishedAugmentation:
         bare = FaceTransform(size, replace(PUBLISHED, occluder=None, occlusion=0.0))
         covering = FaceTransform(size, PUBLISHED)
         for seed in range(200):
-            one, other = covering(drawn, seed=seed).image, bare(drawn, seed=seed).image
+            one, other = covering(drawn, seed=seed).pixels, bare(drawn, seed=seed).pixels
             rows, columns = np.nonzero((one != other).any(0).numpy())
             if len(rows) == 0:
                 continue
@@ -282,7 +282,7 @@ class TestPublishedAugmentation:
         transform = FaceTransform(32, replace(PUBLISHED, occlusion=0.0))
         grey = []
         for seed in range(200):
-            colours = transform(flat, seed=seed).image.flatten(1).unique(dim=1).T.tolist()
+            colours = transform(flat, seed=seed).pixels.flatten(1).unique(dim=1).T.tolist()
             assert len(colours) == 1
             grey.append(len(set(colours[0])) == 1)
             assert grey[-1] or colours[0] == [200, 40, 90]
@@ -291,14 +291,14 @@ class TestPublishedAugmentation:
     def test_the_seed_alone_decides(self) -> None:
         drawn = face()
         first, again, other = (FaceTransform(48, PUBLISHED)(drawn, seed=seed) for seed in (3, 3, 4))
-        assert torch.equal(first.image, again.image)
+        assert torch.equal(first.pixels, again.pixels)
         assert torch.equal(first.matrix, again.matrix)
         assert not torch.equal(first.matrix, other.matrix)
 
     def test_no_seed_is_the_plain_crop(self) -> None:
         for augmentation in (PUBLISHED, Augmentation()):
             found, plain = FaceTransform(48, augmentation)(face(), seed=None), FaceTransform(48)(face())
-            assert torch.equal(found.image, plain.image)
+            assert torch.equal(found.pixels, plain.pixels)
             assert torch.equal(found.matrix, plain.matrix)
 
     def test_distributions_need_a_crop_factor(self) -> None:
