@@ -93,7 +93,8 @@ def test_a_box_that_is_found_anew_gets_its_own_crop() -> None:
     assert counted.decoded == {0: 1}
     small = dataset[Cut(0, box=(300, 300, 320, 320))]
     assert counted.decoded == {0: 2}, "the view is too coarse"
-    assert torch.equal(small.pixels, FaceTransform(24)(Face(large.image, "", box=np.array([300, 300, 320, 320]))).pixels)
+    boxed = Face(large.image, "", box=np.array([300, 300, 320, 320]))
+    assert torch.equal(small.pixels, FaceTransform(24)(boxed).pixels)
 
 
 def test_a_full_store_decodes_the_others_each_time() -> None:
