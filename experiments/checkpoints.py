@@ -65,7 +65,8 @@ def _other_type(content: Mapping[str, Any], network: str) -> str:
     if not isinstance(state, Mapping):
         return f"{type(state).__name__} as 'state_dict', expected tensors by name"
     for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+        # Others may have a state that is no tensor, as pools of images do.
+        if not isinstance(name, str) or (name.startswith(f"{network}.") and not isinstance(value, torch.Tensor)):
             return f"{type(value).__name__} as {name!r} in 'state_dict', expected a tensor"
     if network != LANDMARKER:
         return ""

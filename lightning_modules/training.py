@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from datamodules.loading import steps_done, steps_of_epoch
-from datamodules.ranges import above, at_least
+from datamodules.ranges import at_least
 from lightning_modules.finite import StaysFinite
 
 UNBOUNDED = -1
@@ -67,7 +67,6 @@ class TrainingModule(LightningModule):
         for name in ("max_epochs", "max_steps"):
             if (length := getattr(trainer, name)) is not None and length != UNBOUNDED:
                 at_least(1, **{f"trainer.{name}": length})
-        above(0, **{"trainer.limit_train_batches": trainer.limit_train_batches})
         given = {
             "max_epochs": trainer.max_epochs != UNBOUNDED,
             "max_steps": trainer.max_steps != UNBOUNDED,

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 from experiments.checkpoints import load_landmarker
 from experiments.errors import CheckpointError
-from experiments.run.account import has_account
+from experiments.run.account import has_login
 from lightning_modules.weights import WeightsError, shipped
 
 _CORE: Final = ("torch", "torchvision", "lightning", "timm", "kornia", "albumentations", "jsonargparse", "numpy")
@@ -125,7 +125,7 @@ def services() -> Iterator[Item]:
     """Slurm, and a login for Weights & Biases; nothing is asked of other machines."""
     found = shutil.which("sbatch")
     yield Item("services", "Slurm", f"sbatch in {Path(found).parent}" if found else "no sbatch here")
-    yield Item("services", "W&B login", "found" if has_account() else "none (sweeps search on this machine)")
+    yield Item("services", "W&B login", "found" if has_login() else "none (sweeps search on this machine)")
 
 
 def _loaded(name: str, path: str | Path) -> Item:

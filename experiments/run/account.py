@@ -14,8 +14,11 @@ _ON_THIS_MACHINE: Final = ("offline", "disabled", "dryrun")
 
 def has_account() -> bool:
     """Whether W&B would find a login, and is to be used."""
-    if os.environ.get("WANDB_MODE") in _ON_THIS_MACHINE:
-        return False
+    return os.environ.get("WANDB_MODE") not in _ON_THIS_MACHINE and has_login()
+
+
+def has_login() -> bool:
+    """Whether W&B would find a login, in the environment or in netrc; it is not read out or tried."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""

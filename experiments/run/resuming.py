@@ -41,6 +41,8 @@ _LEARNING: Final = (
 """Options that say what is learned, and how."""
 _HARMLESS: Final = ("data.num_workers", "data.eval_batch_size", "data.root", "data.on_error")
 """Of these, what changes nothing that is learned; which faces were read is compared by itself."""
+_RATES: Final = ("learning_rate", "gradient_clip_norm", "gradient_clip_val")
+"""How the names of options end that may change, with a word about it: what one lowers after a training diverged."""
 _SETS: Final = ("data.source", "data.target", "data.tests")
 _AVERAGES: Final = ("WeightAverage", "WeightAveraging", "EMAWeightAveraging", "StochasticWeightAveraging")
 """Callbacks that change what a checkpoint's weights are."""
@@ -99,13 +101,14 @@ def check_resumed(folder: Path, now: Mapping[str, Any], checkpoint: Mapping[str,
         return
     found = list(_changes(read_configuration(folder / CONFIGURATION), now))
     sets = _SETS if noted else ()
-    wrong = [change for change in found if change.within(_LEARNING) and not change.within(_HARMLESS + sets)]
+    learned = [change for change in found if change.within(_LEARNING) and not change.within(_HARMLESS + sets)]
+    wrong = [change for change in learned if not change.name.endswith(_RATES)]
     if wrong:
         more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         said = "; ".join(map(str, wrong[:_NAMED]))
         raise UsageError(f"{folder}: cannot be gone on with as something else: {said}{more}. {remedy}")
     for change in found:
-        if change.within(_SAID):
+        if change.within(_SAID) or change.name.endswith(_RATES):
             log.warning("%s: goes on with another %s", folder, change)
 
 

@@ -81,4 +81,4 @@ def test_the_checkpoint_scores_as_the_run_did(folder: Path) -> None:
     """The saved network is the one both processes were scored with, batch-norm statistics included."""
     faces = SyntheticDataModule("photo", 8, 5, "photo", size=64).test_faces()
     scores = score(load_landmarker(folder / "checkpoints/last.ckpt"), [loading.TestSet(faces, faces.subsets())])
-    assert scores.subsets["photo"] == pytest.approx(metrics(folder)["test"]["photo"], rel=1e-6)
+    assert scores.as_dict()["test"]["photo"] == pytest.approx(metrics(folder)["test"]["photo"], rel=1e-6)

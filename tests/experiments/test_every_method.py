@@ -115,7 +115,7 @@ def test_an_average_of_weights_and_a_resumed_run(tmp_path: Path, shared: Shared,
     assert any(name.startswith("/landmarker.") for name in changed), "the average lags behind the weights"
     drawn = SyntheticDataModule("caricature", 8, 3, "caricature", size=64).test_faces()
     scores = score(load_landmarker(last), [loading.TestSet(drawn, drawn.subsets())])
-    assert scores.subsets["caricature"] == pytest.approx(metrics(whole)["test"]["caricature"], rel=1e-5)
+    assert scores.as_dict()["test"]["caricature"] == pytest.approx(metrics(whole)["test"]["caricature"], rel=1e-5)
 
     third = sorted((tmp_path / "steps").glob("*.ckpt"), key=lambda path: int(path.stem))[2]
     run(*fit(method, *shared.options(method, again), EMA, f"--ckpt_path={third}"))

@@ -19,6 +19,9 @@ def bench_soak(kills: int = 200, seed: int = 0, seconds: float = 3600.0, out: st
         seed: of methods, landmarkers and moments
         seconds: no run is begun after these
         out: where to keep what runs that failed leave (default: nothing is kept)
+
+    Examples:
+        warpmark bench-soak --kills 20 --seed 3
     """
     with tempfile.TemporaryDirectory(prefix="warpmark-soak-") as scratch:
         folder = output_file(f"{out}/soak").parent if out else Path(scratch)

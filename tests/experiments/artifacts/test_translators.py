@@ -1,5 +1,6 @@
 """Translators of a run: made once, used again, gone on with when killed; and a whole run of ``cyclegan``."""
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,10 +101,12 @@ def test_a_second_run_uses_them_again(made: Made, monkeypatch: pytest.MonkeyPatc
 
 def test_a_resumed_run_does_not_even_look_for_them(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = tmp_path / "runs"
-    given = f"--translation.checkpoint={made.translator}"
-    run_and_kill([*made.command, f"--paths.runs={runs}", given], CycleGAN, epoch=1, batch=0)
+    given = shutil.copytree(made.translator.parent, tmp_path / "given") / made.translator.name
+    command = [*made.command, f"--paths.runs={runs}", f"--translation.checkpoint={given}"]
+    run_and_kill(command, CycleGAN, epoch=1, batch=0)
+    given.unlink()
     monkeypatch.setattr(TranslatorTraining, "training_step", _never)
-    run(*made.command, f"--paths.runs={runs}", "--resume")
+    run(*command, "--resume")
     assert not (runs / "translators").exists()
     last = RUN / "checkpoints/last.ckpt"
     assert list(differences(learned(runs / last), learned(made.runs / last))) == []

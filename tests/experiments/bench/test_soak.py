@@ -14,10 +14,9 @@ TRIAL = Trial("face_warping", "slpt", 3)
 
 
 def test_a_run_that_is_killed_twice_ends_the_same(tmp_path: Path) -> None:
-    stops = [Stop("SIGKILL", seconds=3.0), Stop("full disk", size=20_000)]
+    stops = [Stop("full disk", size=20_000), Stop("SIGKILL", seconds=1.0)]
     figures = Figures()
     assert try_out(TRIAL, tmp_path, stops, figures) == ""
-    assert figures.stops.total() >= 1
     assert figures.stops["full disk"] == 1
     reference, other = TRIAL.folder(tmp_path / "whole"), TRIAL.folder(tmp_path / "stopped")
     path = other / "checkpoints/last.ckpt"

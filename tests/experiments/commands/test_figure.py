@@ -75,7 +75,7 @@ def images(picture: Figure) -> list[np.ndarray]:
 
 
 def crop(path: Path) -> np.ndarray:
-    return FaceTransform(SIZE)(read_face(path)).image.permute(1, 2, 0).double().numpy()
+    return FaceTransform(SIZE)(read_face(path)).pixels.permute(1, 2, 0).double().numpy()
 
 
 def missed(capsys: pytest.CaptureFixture[str]) -> tuple[float, float]:
@@ -100,7 +100,7 @@ def test_eight_panels_of_two_labelled_faces(
     np.testing.assert_array_equal(shown[2], shown[3])
     samples = [FaceTransform(SIZE)(read_face(path)) for path in (drawing, photo)]
     points = [sample.landmarks[None] for sample in samples if sample.landmarks is not None]
-    warped = PolyharmonicSpline.fit(*points).warp(samples[1].image[None] / 255)[0]
+    warped = PolyharmonicSpline.fit(*points).warp(samples[1].image[None])[0]
     np.testing.assert_allclose(shown[2], (warped.permute(1, 2, 0) * 255).numpy(), atol=0.51)
     assert all(values.std() > 0.005 for values in shown)
 
@@ -121,7 +121,7 @@ def test_what_the_landmarker_finds_is_as_good_as_a_file(
     sample = FaceTransform(64)(read_face(unlabelled))
     assert float(sample.matrix[0, 0]) == pytest.approx(64 / 80), "an unlabelled image is looked at as a whole"
     with torch.no_grad():
-        pixels = to_image_pixels(landmarker(sample.image[None] / 255).landmarks, sample.matrix[None], 64)[0]
+        pixels = to_image_pixels(landmarker(sample.image[None]).landmarks, sample.matrix[None], 64)[0]
     write_npy(unlabelled.with_suffix(".npy"), pixels.numpy())
     for a, b in zip(images(found), images(drawn(photo, unlabelled, tmp_path / "b.png")), strict=True):
         # Labels are files of float32: a colour may round the other way.

@@ -15,7 +15,6 @@ REFUSED = {
     "--data.augmentation.scale=[1.5,0.5]": "--data.augmentation.scale: found 1.5 to 0.5, expected a lower end above 0",
     "--pretraining.max_epochs=0": "--pretraining.max_epochs: found 0, expected 1 or more.",
     "--trainer.max_epochs=0": "trainer.max_epochs: found 0, expected 1 or more.",
-    "--trainer.limit_train_batches=0": "trainer.limit_train_batches: found 0, expected a number above 0.",
     "--seed=-1": "--seed_everything: found -1, expected 0 or more.",
     f"--{LANDMARKER}.embed_dim=0": f"--{LANDMARKER}.embed_dim: found 0, expected 1 or more.",
 }

@@ -25,6 +25,6 @@ def test_the_others_stay() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_share_out_of_range_is_named(share: float) -> None:
-    with pytest.raises(ValueError, match="part is"):
+    with pytest.raises(ValueError, match="part: found"):
         require_share("part", share)
     assert require_share("part", 0.3) == 0.3

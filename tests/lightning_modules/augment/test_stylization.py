@@ -66,7 +66,7 @@ class TestLook:
 
     @pytest.mark.parametrize(
         ("shares", "message"),
-        [({"ink": 1.2}, "ink is 1.2"), ({"ink": 0.6, "pencil": 0.6}, "add up to 1.2")],
+        [({"ink": 1.2}, "ink: found 1.2"), ({"ink": 0.6, "pencil": 0.6}, "add up to 1.2")],
     )
     def test_shares_that_cannot_be(self, shares: dict[str, float], message: str) -> None:
         with pytest.raises(ValueError, match=message):

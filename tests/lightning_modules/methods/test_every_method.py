@@ -124,7 +124,7 @@ def test_it_lowers_its_loss(method: str, tmp_path: Path) -> None:
     options: dict[str, Any] = {"fda": {"band_share": 1.0, "bands": (0.05, 0.2)}}.get(method, {})
     losses = Watch(lambda m: float(m.trainer.callback_metrics["train/bands_loss" if method == "fda" else "train/loss"]))
     torch.manual_seed(0)
-    fit(METHODS[method](learning_rate=3e-3, **options), tmp_path, 20, losses)
+    fit(METHODS[method](learning_rate=3e-3, **options), tmp_path, 40, losses)
     assert sum(losses.seen[-8:]) < 0.7 * sum(losses.seen[:8])
 
 

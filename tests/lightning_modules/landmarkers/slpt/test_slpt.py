@@ -83,7 +83,7 @@ def test_mean_face_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no array", "cannot be read as a mean face"), (None, r"shape \(5, 2\); expected \(68, 2\)")],
+    [(b"no array", "cannot be read as a mean face"), (None, r"shape \(5, 2\) and type float64; expected \(68, 2\)")],
 )
 def test_bad_mean_face_files_are_named(content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "face.npy"
