@@ -53,7 +53,6 @@ def gone_on(folder: Path, faces: dict[str, str] | None = None, noted: dict[str, 
     ("now", "said"),
     [
         ({"seed_everything": 1}, "seed_everything was 0 and is 1"),
-        ({"model__init_args__learning_rate": 0.1}, "model.init_args.learning_rate was 0.001 and is 0.1"),
         ({"model__init_args__milestones": [1, 3]}, "model.init_args.milestones.1 was 2 and is 3"),
         ({"model__class_path": "methods.FaceWarping"}, "model was Stylize and is FaceWarping"),
         ({"data__batch_size": 8}, "data.batch_size was 4 and is 8"),
@@ -75,6 +74,7 @@ def test_as_something_else_it_is_refused(tmp_path: Path, now: dict[str, Any], sa
     [
         ({"trainer__max_epochs": 6}, "trainer.max_epochs was 4 and is 6"),
         ({"trainer__max_epochs": 3}, "trainer.max_epochs was 4 and is 3"),
+        ({"model__init_args__learning_rate": 0.1}, "model.init_args.learning_rate was 0.001 and is 0.1"),
         ({"trainer__devices": 2}, "trainer.devices was 1 and is 2"),
         ({"trainer__logger": False}, ""),
         ({"data__num_workers": 3}, ""),

@@ -16,11 +16,11 @@ from tests.lightning_modules.methods.small import SIZE
 STEPS = 2
 
 
-def setting() -> SettingDataModule:
+def setting(**options: Any) -> SettingDataModule:
     photos = SyntheticDataModule("photo", train_count=4, test_count=2, name="photos", size=48)
     art = SyntheticDataModule("painting", train_count=5, test_count=3, name="art", size=48)
     return SettingDataModule(
-        [photos], [art], [photos, art], root="files", image_size=SIZE, batch_size=2, steps_per_epoch=STEPS
+        [photos], [art], [photos, art], root="files", image_size=SIZE, batch_size=2, steps_per_epoch=STEPS, **options
     )
 
 
