@@ -49,10 +49,13 @@ class Supervised(FaceMethod):
         self.milestones = list(milestones)
 
     def setup(self, stage: str) -> None:
-        """Also give the landmarker the source's labels under the plain crop, e.g. for its mean face."""
+        """Also give a landmarker that begins here the source's labels under the plain crop, e.g. for its mean face.
+
+        One that goes on from a start has learned with those of its own, to which its head is tuned.
+        """
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and data is not None:
+        if stage == "fit" and data is not None and not self.needs_pretraining:
             self.landmarker.fit_shapes(data.source_shapes().to(self.device))
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:

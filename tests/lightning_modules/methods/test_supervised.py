@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, Trainer
+from torch import Tensor
 
 from lightning_modules.methods import Supervised
 from tests.lightning_modules.methods.running import Watch, fit, setting
@@ -17,6 +18,20 @@ class TestSupervised:
                 assert batch.target is None
 
         fit(Supervised(LinearLandmarker()), tmp_path, 1, NoTarget())
+
+    @pytest.mark.parametrize("continues", [True, False])
+    def test_what_goes_on_from_a_start_keeps_its_shapes(self, tmp_path: Path, continues: bool) -> None:
+        """Its head is tuned to them: SPIGA lost 0.6 % NME when they were taken anew and its poses reset."""
+
+        class Shaped(LinearLandmarker):
+            fitted = 0
+
+            def fit_shapes(self, shapes: Tensor) -> None:
+                self.fitted += 1
+
+        landmarker = Shaped()
+        fit(Supervised(landmarker, continue_from_start=continues), tmp_path, 1)
+        assert landmarker.fitted == (0 if continues else 1)
 
     def test_one_cycle_over_the_whole_run(self, tmp_path: Path) -> None:
         watch = Watch(lambda m: m.optimizers().param_groups[0]["lr"])
