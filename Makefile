@@ -44,7 +44,7 @@ PAPER := table2 table3 table4 table5 table6 figure3 figure5 figure6 figure7 figu
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train evaluate analyse predict figure curves grid $(PAPER) sweep import-weights export pack card peers demo \
-	test lint bench bench-training soak doctor docs pictures
+	test test-slow lint bench bench-training soak doctor docs pictures
 
 names = $(sort $(foreach name,$(basename $(notdir $(wildcard $(1)/*.yaml))),$(if $(findstring .,$(name)),,$(name))))
 # Truth as people write it; anything else is refused rather than taken for one of them.
@@ -175,7 +175,10 @@ demo: $(VENV)/.demo ## a page in the browser: landmarks, a photo warped onto a d
 	@$(RUN) demo $(if $(CKPT),--ckpt $(CKPT)) $(ARGS)
 
 test: setup ## pass the tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-slow: setup ## pass those that kill, resume and train whole runs
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m slow $(ARGS)
 
 doctor: setup ## versions, devices, what is installed, whether the shipped weights load: [ARGS=--json]
 	@$(RUN) doctor $(ARGS)

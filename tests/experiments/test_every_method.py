@@ -102,6 +102,7 @@ def everything(path: Path) -> dict[str, Any]:
     return {**learned(path), **averaging}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_an_average_of_weights_and_a_resumed_run(tmp_path: Path, shared: Shared, method: str) -> None:
     """The average is tested and saved; gone on with in the middle of an epoch, the run ends as it would have."""
@@ -183,6 +184,7 @@ LEARNED_FIELD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimization", ["alternating", "joint"])
 def test_two_processes_with_a_learned_field_go_on_where_they_stopped(
     tmp_path: Path, shared: Shared, optimization: str

@@ -86,6 +86,7 @@ def test_one_run_waits_for_another(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert (len(first.made), len(second.made)) == (1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("found", [True, False], ids=["made by the other run", "left unmade"])
 def test_two_processes_wait_together(tmp_path: Path, drawn_run: FinishedRun, found: bool) -> None:
     """While another run holds the lock of the start, neither process trains; then both use it, or both make it."""

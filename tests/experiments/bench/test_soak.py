@@ -3,6 +3,7 @@
 from pathlib import Path
 from random import Random
 
+import pytest
 import torch
 
 from experiments.bench.soak.comparing import differences
@@ -13,6 +14,7 @@ from experiments.bench.soak.trials import Trial
 TRIAL = Trial("face_warping", "slpt", 3)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_twice_ends_the_same(tmp_path: Path) -> None:
     stops = [Stop("full disk", size=20_000), Stop("SIGKILL", seconds=1.0)]
     figures = Figures()

@@ -221,6 +221,7 @@ def test_bad_commands(capsys: pytest.CaptureFixture[str], words: str, message: s
     assert message in refused(capsys, "grid", *words.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names("grid"))
 def test_every_row_of_a_shipped_grid_can_be_made(name: str) -> None:
     shipped = read_grid(name)

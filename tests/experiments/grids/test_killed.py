@@ -37,6 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
+@pytest.mark.slow
 def test_a_grid_killed_in_mid_cell_goes_on_to_the_same_table(whole: Path) -> None:
     """The cell, in a process of its own, kills the grid; and it is the grid's end that ends the cell."""
     command = ["grid", str(whole / "some.yaml"), f"--out={whole}/out"]
@@ -56,6 +57,7 @@ def test_a_grid_killed_in_mid_cell_goes_on_to_the_same_table(whole: Path) -> Non
     assert len(list(whole.glob("out/alone-seed3/csv/version_*"))) == 2, "until it was killed, and from there"
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_folder_never_run_a_cell_twice(whole: Path) -> None:
     run_in_two(["grid", str(whole / "some.yaml"), "--isolated=false", f"--out={whole}/shared"])
     for name in ("alone-seed3", "warping-seed3"):

@@ -77,6 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "runs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epoch", "batch"), [(2, 0), (4, 1)], ids=["before a whole period", "in the last epoch"])
 def test_killed_and_resumed_it_ends_the_same_with_an_average(
     tmp_path: Path, whole: Path, epoch: int, batch: int

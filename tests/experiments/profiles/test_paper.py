@@ -204,6 +204,7 @@ class TestRuns:
         assert metrics(tmp_path / RUN) == metrics(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_share_pseudo_landmarks_and_weights(tmp_path: Path) -> None:
     """Also where loader processes draw a proximal epoch's first batches, and so ask for boxes, before it begins."""
     two = {"trainer": {"strategy": "ddp", "max_epochs": 3, "enable_progress_bar": False}, "data": {"num_workers": 1}}

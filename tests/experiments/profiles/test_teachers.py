@@ -34,6 +34,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_networks_of_others_teach_and_a_run_goes_on_as_if_never_stopped(tmp_path: Path, command: list[str]) -> None:
     run(*command, f"--paths.runs={tmp_path}/whole", f"--config={CONFIGS / 'ema.yaml'}")
     whole = tmp_path / "whole" / RUN

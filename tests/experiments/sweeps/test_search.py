@@ -118,6 +118,7 @@ def test_trials_that_fail_are_named_and_the_others_go_on(tmp_path: Path, caplog:
     assert len(pretend.given) == 1
 
 
+@pytest.mark.slow
 def test_a_real_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the command, in a process of its own."""
     monkeypatch.setenv("WANDB_MODE", "offline")

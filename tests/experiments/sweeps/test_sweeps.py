@@ -92,6 +92,7 @@ def test_nothing_is_chosen_on_paintings(file: Path, monkeypatch: pytest.MonkeyPa
     assert "tests" in layers[-1]["data"], "nothing is laid over them"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
 def test_trials_of_a_sweep(tmp_path: Path, trial: Callable[..., None], file: Path) -> None:
     trial(file, lowest, "trial1")

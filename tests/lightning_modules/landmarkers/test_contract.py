@@ -138,6 +138,7 @@ def test_arguments_that_do_not_go_together_are_refused(name: str, wrong: dict[st
         KINDS[name](**{"image_size": SIZE, **({"levels": 2} if name == "star" else {}), **wrong})
 
 
+@pytest.mark.slow
 @every_landmarker
 def test_it_fits_eight_faces_which_bf16_does_not_undo(name: str) -> None:
     """Real faces where there are any; then its landmarks also have a gradient through the warp."""

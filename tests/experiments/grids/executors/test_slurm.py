@@ -15,6 +15,7 @@ from tests.experiments.grids.test_grid import ROWS, write
 from tests.experiments.helpers import metrics, refused, run
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(missing()), reason=f"Slurm is not installed (Debian's slurm-wlm): no {', '.join(missing())}")
 def test_two_cells_on_a_real_slurm(
     tmp_path_factory: pytest.TempPathFactory,
