@@ -12,6 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 QUOTED = """make train METHOD=stylize ARGS="--trainer.max_epochs=3 --data.seed='1'" # `date` \\ ; 5"""
 
 
+@pytest.fixture(autouse=True)
+def nothing_from_make_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `make test` exports to these tests is not given by the user of the make that they run."""
+    for name in ("SETTING", "PROFILE", "SEED", "GRID", "SWEEP"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def venv(tmp_path: Path) -> Path:
     """An environment that is up to date, whose Python writes down its arguments."""

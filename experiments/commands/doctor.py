@@ -58,9 +58,14 @@ def doctor(json: bool = False) -> list[Item]:
         warpmark doctor
         warpmark doctor --json
     """
+    told = logging.getLogger("experiments.checkpoints")
+    before = told.level
     # The weights' origin is not what is asked for here.
-    logging.getLogger("experiments.checkpoints").setLevel(logging.WARNING)
-    items = list(report())
+    told.setLevel(logging.WARNING)
+    try:
+        items = list(report())
+    finally:
+        told.setLevel(before)
     print(json_format.dumps([asdict(item) for item in items], indent=2) if json else _as_text(items))
     if any(item.problem for item in items):
         sys.exit(1)
