@@ -15,6 +15,7 @@ from experiments.checkpoints import load_landmarker
 from experiments.scoring import score
 from tests.experiments.helpers import PHASES, TINY, drawn, metrics, rows, write_config
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 TWO_PROCESSES = {
     "trainer": {"devices": 2, "strategy": "ddp", "enable_progress_bar": False},

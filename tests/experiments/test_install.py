@@ -48,6 +48,7 @@ def test_it_holds_the_shipped_weights_their_cards_and_figures(wheel: Path) -> No
                 assert archive.read(file.relative_to(ROOT).as_posix()) == file.read_bytes()
 
 
+@pytest.mark.slow
 def test_warpmark_trains_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     """In an environment of its own that has the wheel; what it requires is this environment's."""
     venv.create(tmp_path / "env", with_pip=False)
