@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import yaml
 from omegaconf import OmegaConf
 
 from experiments.errors import UsageError, nearest
@@ -92,3 +93,20 @@ def config_files(choices: Mapping[str, str]) -> list[Path]:
         deltas = [file.with_name(f"{name}.{form}.yaml") for form in forms]
         files += [file, *[delta for delta in deltas if delta.exists()][:1]]
     return files
+
+
+def read_yaml(path: Path, expected: str) -> Any:
+    """The content of a YAML file.
+
+    Args:
+        path: the file.
+        expected: what it should hold, for the message.
+
+    Raises:
+        UsageError: it cannot be read, or is no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(f"{path}: found {said}; expected {expected}. Correct the file.") from error

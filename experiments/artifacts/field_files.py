@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError
 
-from experiments.catalogue import file_of
+from experiments.catalogue import file_of, read_yaml
 from experiments.checkpoints import own_error
 from experiments.compose import build
 from experiments.errors import UsageError
@@ -25,10 +24,7 @@ def read_field(name: str) -> FieldFitter:
     path = Path(name) if Path(name).suffix else file_of("field", name)
     if not path.is_file():
         raise UsageError(f"{path}: no such field. Give a YAML file, or the name of one in configs/fields.")
-    try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: found {' '.join(str(error).split())}; expected YAML. Correct the file.") from error
+    spec = read_yaml(path, "YAML")
     return build_field(spec, str(path))
 
 

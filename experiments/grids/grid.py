@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from omegaconf import OmegaConf
 
-from experiments.catalogue import file_of, names
+from experiments.catalogue import file_of, names, read_yaml
 from experiments.compose import Choices
 from experiments.errors import UsageError, nearest
 
@@ -139,11 +138,7 @@ def read_grid(name: str, profile: str = "") -> Grid:
     path = Path(name) if Path(name).suffix else file_of("grid", name)
     if not path.is_file():
         raise UsageError(f"{path}: no such grid. Give a file, or the name of one in experiments/grids.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError(f"{path}: found {said}; expected a grid in YAML. Correct the file.") from error
+    content = read_yaml(path, "a grid in YAML")
     known = {f.name for f in fields(Grid)} - {"name"}
     needed = {"choices", "rows", "seeds"}
     found = set(content) if isinstance(content, dict) else set()

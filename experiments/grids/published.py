@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from experiments.catalogue import file_of
+from experiments.catalogue import file_of, read_yaml
 from experiments.errors import UsageError, nearest
 
 AVERAGE: Final = "average"
@@ -105,11 +103,7 @@ def read_published(name: str) -> PublishedTable:
     """
     paper, _, table = name.partition("/")
     path = file_of("paper", paper)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError(f"{path}: found {said}; expected published tables in YAML. Correct the file.") from error
+    content = read_yaml(path, "published tables in YAML")
     _expect_keys(content, _OF_PAPER, str(path))
     if table not in content["tables"]:
         raise UsageError(f"published: {path} has no table {table!r}. {nearest(table, content['tables'])}")

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 
 import yaml
 
-from experiments.catalogue import file_of
+from experiments.catalogue import file_of, read_yaml
 from experiments.errors import UsageError
 
 _NEEDED: Final = ("command", "method", "metric", "parameters")
@@ -105,11 +105,7 @@ def read_sweep(name: str) -> Sweep:
         UsageError: there is none, or it is no sweep of ``python -m experiments``.
     """
     path = Path(name) if Path(name).suffix else file_of("sweep", name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError(f"{path}: found {said}; expected a sweep of W&B in YAML. Correct the file.") from error
+    content = read_yaml(path, "a sweep of W&B in YAML")
     missing = [key for key in _NEEDED if key not in content] if isinstance(content, dict) else _NEEDED
     if missing:
         raise UsageError(f"{path}: {', '.join(missing)} missing; expected a sweep of W&B, see experiments/sweeps.")

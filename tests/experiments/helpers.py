@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import yaml
 
 # Lightning's log writes to the standard error there was when it was imported: let that not be a test's.
 import experiments.cli  # noqa: F401
+from experiments.bench.soak.comparing import state_differences
 from experiments.catalogue import config_files
 from experiments.command_line import main
 from tests.conftest import TINY_LANDMARKER as TINY_ARGUMENTS
@@ -110,19 +111,8 @@ def checkpoint(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
 
 
-def differences(a: Any, b: Any, name: str = "") -> Iterator[str]:
-    """Where two nested states differ; tensors are equal only bit for bit."""
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        if a.dtype != b.dtype or a.shape != b.shape or not torch.equal(a, b):
-            yield name
-    elif isinstance(a, Mapping) and isinstance(b, Mapping):
-        for key in [*a, *(key for key in b if key not in a)]:
-            yield from differences(a.get(key), b.get(key), f"{name}/{key}")
-    elif isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
-        for i, pair in enumerate(zip(a, b, strict=True)):
-            yield from differences(*pair, f"{name}/{i}")
-    elif a != b:
-        yield name
+differences = state_differences
+"""Where two nested states differ; tensors are equal only bit for bit."""
 
 
 def learned(path: Path) -> dict[str, Any]:

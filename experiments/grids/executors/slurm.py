@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
+from experiments.catalogue import read_yaml
 from experiments.errors import UsageError, nearest
 from experiments.grids.cells import Runner
 from experiments.grids.grid import Cell
@@ -44,11 +43,7 @@ def slurm_options(text: str) -> dict[str, Any]:
         UsageError: they are not written as expected.
     """
     if Path(text).suffix in (".yaml", ".yml"):
-        try:
-            options = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
-        except (OSError, UnicodeError, yaml.YAMLError) as error:
-            said = " ".join(str(error).split())
-            raise UsageError(f"{text}: found {said}; expected Slurm's options in YAML. Correct the file.") from error
+        options = read_yaml(Path(text), "Slurm's options in YAML")
         if not isinstance(options, dict):
             raise UsageError(f"{text}: found {type(options).__name__}; expected options of Slurm by name, in YAML.")
         return options
