@@ -201,5 +201,5 @@ bench: $(VENV)/.predict ## speed and memory of the warp, of the landmarkers and 
 bench-training: setup ## our training beside the published program's loop: [PROFILE=paper] [DATA=root] [OUT=folder]
 	@$(RUN) bench-training --profile "$$PROFILE" $(call option,DATA,data) $(call option,OUT,out) $(ARGS)
 
-soak: setup ## kill short random runs 200 times and go on with them: all must end as if never stopped [SEED=0] [OUT=folder]
+soak: setup ## 200 short random runs, each killed up to five times and gone on with, must end as if never stopped [SEED=0] [OUT=folder]
 	@$(RUN) bench-soak --seed "$$SEED" $(call option,OUT,out) $(ARGS)

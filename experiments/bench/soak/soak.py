@@ -1,4 +1,4 @@
-"""The soak itself: trial after trial, until so many kills were survived."""
+"""The soak itself: trial after trial."""
 
 import logging
 import shutil
@@ -16,8 +16,8 @@ from experiments.bench.soak.trials import Trial
 
 log = logging.getLogger(__name__)
 
-_MOST_STOPS: Final = 9
-"""In one trial: after so many it is let go to its end."""
+_STOPS: Final = (1, 5)
+"""At least and at most so many in one trial; then it is let go to its end."""
 
 _MOST_FAILED: Final = 5
 """Trials after which nothing more is learned from going on."""
@@ -47,18 +47,17 @@ class Figures:
         )
 
 
-def soak(folder: Path, kills: int, seed: int = 0, seconds: float = float("inf"), trials: int | None = None) -> Figures:
+def soak(folder: Path, runs: int, seed: int = 0, seconds: float = float("inf")) -> Figures:
     """Stop random runs at random moments and go on with them; each must end bit-equal to one that was never stopped.
 
     Args:
         folder: to work in; what a trial leaves is deleted, unless it failed.
-        kills: how many stops to make at least.
+        runs: how many.
         seed: of all that is random but the clock: the same trials and the same moments.
         seconds: no trial is begun after these.
-        trials: end after so many, whatever ``kills``.
     """
     figures, random, began = Figures(), Random(seed), time.monotonic()
-    while figures.stops.total() < kills and time.monotonic() - began < seconds and figures.trials != trials:
+    while figures.trials < runs and time.monotonic() - began < seconds:
         if len(figures.failed) == _MOST_FAILED:
             break
         trial = Trial.drawn(random)
@@ -93,7 +92,7 @@ def try_out(trial: Trial, place: Path, stops: Sequence[Stop] | Random, figures: 
         return f"the run that is not stopped ended with {whole.status}"
     if isinstance(stops, Random):
         largest = max(file.stat().st_size for file in reference.rglob("*.ckpt"))
-        count = stops.randint(3, _MOST_STOPS)
+        count = stops.randint(*_STOPS)
         stops = [Stop.drawn(stops, 0.8 * whole.seconds, largest) for _ in range(count)]
     command = [*trial.command(stopped), "--resume"]
     for stop in stops:
