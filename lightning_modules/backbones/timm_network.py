@@ -8,6 +8,7 @@ from timm.utils.model import freeze
 from torch import Tensor, nn
 
 from lightning_modules.backbones.base import Pretrained
+from lightning_modules.backbones.convolutions import quicken_convolutions
 from lightning_modules.backbones.packaged import PACKAGED, package_state
 from lightning_modules.weights import WeightsError, load_state, read_state
 
@@ -49,6 +50,7 @@ def timm_network(name: str, pretrained: Pretrained = False, weights: str | None 
         load_state(network, read_state(weights), f"{weights}, given as weights of timm's {name},", partial=True)
     elif packaged:
         load_state(network, package_state(name), f"the package {PACKAGED[name][0]}", partial=True)
+    quicken_convolutions(network)
     return network
 
 

@@ -21,6 +21,7 @@ from lightning_modules.landmarkers.losses import interocular_loss
 from lightning_modules.landmarkers.patches import patch_boxes, sample_patches
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE, check_shapes, read_face
 from lightning_modules.landmarkers.slpt.decoder import RelationDecoder
+from lightning_modules.landmarkers.slpt.linear import landmark_linear
 from lightning_modules.weights import Published, start_from
 
 PUBLISHED_SLPT = Published(
@@ -135,7 +136,6 @@ class SLPT(BackboneLandmarker):
             ``stages`` of shape ``(B, S, 68, 2)`` and ``intermediate`` of shape ``(B, S, L, 68, 2)``: the estimate of
             each of the L decoder layers in each of the S stages.
         """
-        features = features.contiguous()
         landmarks = self.mean_face.expand(features.shape[0], -1, -1)
         estimates = []
         for side in self.patch_sides:
@@ -149,8 +149,8 @@ class SLPT(BackboneLandmarker):
         return LandmarkerOutput(intermediate[:, :, -1], intermediate=intermediate, features=features)
 
     def _embed(self, patches: Tensor) -> Tensor:
-        """The patch convolution as a matrix product: its kernel covers the whole patch."""
-        return nn.functional.linear(patches.flatten(2), self.patch_embedding.weight.flatten(1))
+        """The patch convolution as a matrix product: its kernel covers the whole patch, here of channels last."""
+        return landmark_linear(patches.flatten(2), self.patch_embedding.weight.permute(0, 2, 3, 1).flatten(1))
 
     def loss(self, output: LandmarkerOutput, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Inter-ocular-normalised L2 of every layer's estimate, mean over layers, weighted over stages (eq. 11)."""

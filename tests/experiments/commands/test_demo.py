@@ -26,6 +26,7 @@ from datamodules.synthetic import draw_face
 from experiments.command_line import main
 from experiments.commands import demo as command
 from experiments.errors import CheckpointError, UsageError
+from experiments.machine import prepare_process
 
 CHROMIUM = shutil.which("chromium")
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -278,6 +279,8 @@ def test_without_gradio_one_line_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
+    # What every command sets, if no test before this one ran a command.
+    prepare_process()
     before = dict(os.environ)
     with pytest.raises(SystemExit) as ended:
         main(["demo"])

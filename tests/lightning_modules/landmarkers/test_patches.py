@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
@@ -11,13 +12,20 @@ def test_a_box_is_centred_on_its_landmark_and_cut_at_the_border() -> None:
     torch.testing.assert_close(extent, torch.tensor([[[0.25, 0.25], [0.175, 0.225], [0.0, 0.0]]]))
 
 
+@pytest.fixture(params=[True, False], ids=["gathered", "grid_sample"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a CPU; and as on a GPU or in an exported network."""
+    monkeypatch.setattr("lightning_modules.landmarkers.patches.eager_on_cpu", lambda tensor: request.param)
+
+
+@pytest.mark.usefixtures("both_ways")
 def test_samples_equal_scipys_linear_interpolation() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.rand(2, 3, 9, 13, generator=generator)
     lower = torch.rand(2, 5, 2, generator=generator) * 0.5
     extent = torch.rand(2, 5, 2, generator=generator) * 0.5
     patches = sample_patches(features, lower, extent, size=4)
-    assert patches.shape == (2, 5, 3, 4, 4)
+    assert patches.shape == (2, 5, 4, 4, 3)
     steps = np.linspace(0, 1, 4)
     for b in range(2):
         for n in range(5):
@@ -26,9 +34,28 @@ def test_samples_equal_scipys_linear_interpolation() -> None:
             grid = np.stack(np.meshgrid(y, x, indexing="ij"))
             for c in range(3):
                 expected = map_coordinates(features[b, c].numpy(), grid, order=1)
-                np.testing.assert_allclose(patches[b, n, c].numpy(), expected, atol=1e-5)
+                np.testing.assert_allclose(patches[b, n, :, :, c].numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures("both_ways")
+def test_borders_repeat() -> None:
+    features = torch.rand(1, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+    patches = sample_patches(features, torch.tensor([[[-0.5, 0.0]]]), torch.tensor([[[0.5, 2.0]]]), size=2)
+    torch.testing.assert_close(patches[0, 0, 0], features[0, :, 0, 0].expand(2, 2))
+    torch.testing.assert_close(patches[0, 0, 1], features[0, :, -1, 0].expand(2, 2))
+
+
+@pytest.mark.usefixtures("both_ways")
+def test_around_a_place_that_is_not_a_number_samples_are_none() -> None:
+    lower = torch.tensor([[[0.2, 0.3], [torch.nan, 0.3]]])
+    features = torch.rand(1, 3, 8, 8, requires_grad=True)
+    patches = sample_patches(features, lower, torch.full((1, 2, 2), 0.2), 3)
+    assert patches[0, 0].isfinite().all()
+    assert patches[0, 1].isnan().all()
+    patches.sum().backward()
+
+
+@pytest.mark.usefixtures("both_ways")
 def test_samples_carry_gradients_to_the_features() -> None:
     features = torch.rand(1, 1, 6, 6, dtype=torch.float64, requires_grad=True)
     lower = torch.tensor([[[0.11, 0.23]]], dtype=torch.float64)

@@ -10,6 +10,7 @@ import torch
 from lightning_modules.landmarkers import SLPT
 from lightning_modules.landmarkers.losses import interocular_loss
 from lightning_modules.landmarkers.reference_shape import MEAN_FACE
+from lightning_modules.landmarkers.slpt.decoder import RelationAttention
 from lightning_modules.weights import WeightsError
 from tests.lightning_modules.landmarkers.training import rand
 
@@ -99,3 +100,30 @@ def test_bad_mean_face_files_are_named(content: bytes | None, message: str, tmp_
 def test_landmarkers_import_without_lightning() -> None:
     code = "import sys, lightning_modules.landmarkers; sys.exit('lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=CONFIGS.parents[1], check=False).returncode == 0
+
+
+def test_attention_is_that_of_torch_with_the_same_parameters() -> None:
+    torch.manual_seed(0)
+    theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    ours = RelationAttention(16, 4, dropout=0.0)
+    ours.load_state_dict(theirs.state_dict())
+    assert [name for name, _ in ours.named_parameters()] == [name for name, _ in theirs.named_parameters()]
+    state, values, query, structure = rand(1, 68, 16), rand(3, 68, 16), rand(1, 68, 16), rand(1, 68, 16)
+    queries = (state + query).expand_as(values)
+    expected, _ = theirs(queries, values + structure, values, need_weights=False)
+    found = ours(state, values, query, structure)
+    torch.testing.assert_close(found, expected)
+    towards = rand(3, 68, 16)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, tuple(ours.parameters()), towards),
+        torch.autograd.grad(expected, tuple(theirs.parameters()), towards),
+    )
+
+
+def test_dropout_of_the_attention_is_for_training_alone() -> None:
+    attention, states = RelationAttention(16, 4, dropout=0.5), rand(2, 68, 16)
+    nothing = torch.zeros(1, 68, 16)
+    dropped = [attention(states, states, nothing, nothing) for _ in range(2)]
+    assert not torch.equal(*dropped)
+    kept = [attention.eval()(states, states, nothing, nothing) for _ in range(2)]
+    torch.testing.assert_close(*kept)
