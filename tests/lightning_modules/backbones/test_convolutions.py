@@ -34,11 +34,15 @@ def test_gradients_of_large_kernels(kernel: tuple[int, int], stride: int | tuple
     compare(plain, torch.randn(2, 3, 11, 12, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("side", [12, 13])
-def test_gradients_with_the_unequal_padding_of_tensorflow(side: int) -> None:
+@pytest.mark.parametrize("size", [(12, 12), (13, 13), (12, 13)])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2, (1, 2)])
+def test_gradients_with_the_unequal_padding_of_tensorflow(
+    size: tuple[int, int], kernel: int, stride: int | tuple[int, int]
+) -> None:
     torch.manual_seed(0)
-    plain = timm.layers.Conv2dSame(4, 4, 5, 2, groups=4, bias=False).double()
-    images = torch.randn(2, 4, side, side, dtype=torch.float64).to(memory_format=torch.channels_last)
+    plain = timm.layers.Conv2dSame(4, 4, kernel, stride, groups=4, bias=False).double()
+    images = torch.randn(2, 4, *size, dtype=torch.float64).to(memory_format=torch.channels_last)
     compare(plain, images)
 
 
@@ -66,7 +70,7 @@ def test_without_a_gradient_and_in_bfloat16_torchs_own_is_called(monkeypatch: py
 
     convolution = nn.Conv2d(2, 2, 5, padding=2, groups=2)
     quicken_convolutions(convolution)
-    monkeypatch.setattr("lightning_modules.backbones.convolutions._LargeDepthwise.apply", refuse)
+    monkeypatch.setattr("lightning_modules.backbones.convolutions._Depthwise.apply", refuse)
     images = torch.rand(1, 2, 8, 8)
     with torch.no_grad():
         convolution(images)
