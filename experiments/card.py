@@ -48,7 +48,7 @@ class Figure:
         inner: of the other 51.
         averaged: ``nme`` of the mean over the crop and its mirror image at 0.9, 1 and 1.1 times the box.
         loose_box: ``nme`` with boxes 1.3 times as large, off centre by a tenth of their side.
-        cropped_again: ``nme`` with those boxes, cropped again three times at most.
+        cropped_again: ``nme`` with those boxes, cropped again four times at most.
     """
 
     n: int

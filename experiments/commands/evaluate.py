@@ -61,7 +61,7 @@ def evaluate(
         scales: average the estimates on crops so many times as large, e.g. 0.95 1.05
         tolerance: change of a crop, as a share of its side, up to which it is not cropped again
         seed: of the directions of shift
-        protocols: also print annotated and loose box side by side, the latter cropped again up to three times
+        protocols: also print annotated and loose box side by side, the latter cropped again up to four times
 
     Returns:
         The file of the scores.
@@ -170,7 +170,7 @@ def _score(landmarker: Landmarker, faces: FaceSet, protocol: Protocol, tell: boo
 
 
 def _compare(landmarker: Landmarker, faces: FaceSet, protocol: Protocol) -> list[dict[str, Any]]:
-    """Score and print the annotated box, and a loose one cropped again 0 to 3 times; all else as in ``protocol``.
+    """Score and print the annotated box, and a loose one cropped again 0 to 4 times; all else as in ``protocol``.
 
     The loose box is as loose as ``protocol`` says; :data:`LOOSE` where that has the annotated box as it is.
     """
@@ -178,7 +178,7 @@ def _compare(landmarker: Landmarker, faces: FaceSet, protocol: Protocol) -> list
     tight = replace(protocol, box="annotated", loosen=1.0, shift=0.0, inference=once)
     given = (protocol.loosen, protocol.shift)
     loosen, shift = (LOOSE.loosen, LOOSE.shift) if given == (1.0, 0.0) else given
-    loose = [replace(tight, loosen=loosen, shift=shift, inference=replace(once, recrop=recrop)) for recrop in range(4)]
+    loose = [replace(tight, loosen=loosen, shift=shift, inference=replace(once, recrop=recrop)) for recrop in range(5)]
     results = [(row, _score(landmarker, faces, row, tell=False)) for row in (tight, *loose)]
     first = results[0][1].average_nme
     table = [

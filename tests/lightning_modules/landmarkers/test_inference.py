@@ -187,7 +187,9 @@ class TestAverages:
 
 class TestCroppingAgain:
     def test_goes_from_a_loose_box_to_the_face(self) -> None:
-        found = [find_in_images(Reading(0.4), [ramp()], [LOOSE], Inference(n, tolerance=0)) for n in range(8)]
+        # The last two of three and more rounds do not move the crop.
+        rounds = [0, 1, 2, 5, 6, 7]
+        found = [find_in_images(Reading(0.4), [ramp()], [LOOSE], Inference(n, tolerance=0)) for n in rounds]
         off = [TIGHT.change_to(each.squares[0]) for each in found]
         # Each round leaves 0.4 of the last one's error, down to what 8-bit pixels tell.
         assert off[0] == pytest.approx(0.3)
@@ -208,11 +210,22 @@ class TestCroppingAgain:
         assert steps[1].uncertainty.isnan().all()
         assert (steps[2].uncertainty > 0).all()
 
+    def test_takes_a_third_and_a_fourth_crop_closer_and_wider_and_averages_them(self) -> None:
+        steps = [find_in_images(Reading(0.15), [ramp()], [LOOSE], Inference(n, tolerance=0)) for n in range(5)]
+        square = steps[2].squares[0]
+        assert steps[3].squares == steps[4].squares == [square]
+        closer, wider = (
+            find_in_images(Reading(0.15), [ramp()], [square], Inference(scales=(s,))).pixels for s in (0.95, 1.05)
+        )
+        torch.testing.assert_close(steps[3].pixels, (2 * steps[2].pixels + closer) / 3)
+        torch.testing.assert_close(steps[4].pixels, (2 * steps[2].pixels + closer + wider) / 4)
+        assert [int(step.crops) for step in steps] == [1, 2, 3, 4, 5]
+
     def test_ends_for_each_face_when_its_square_rests(self) -> None:
         landmarker = Reading()
         found = find_in_images(landmarker, [ramp()] * 2, [TIGHT, LOOSE], Inference(recrop=9))
-        assert found.crops.tolist() == [1, 2]
-        assert landmarker.seen == 3, "a face whose square rests is not computed again"
+        assert found.crops.tolist() == [1, 4], "moved once; closer; wider"
+        assert landmarker.seen == 5, "a face whose square rests is not computed again"
         assert found.squares[0] == TIGHT
         assert error(found) < 0.15
 
@@ -223,7 +236,7 @@ class TestCroppingAgain:
 
     @pytest.mark.parametrize("mirror", [False, True])
     def test_averages_as_well(self, mirror: bool) -> None:
-        how = Inference(6, mirror, (0.9, 1.1), tolerance=0)
+        how = Inference(8, mirror, (0.9, 1.1), tolerance=0)
         assert error(find_in_images(Reading(0.4), [ramp()], [LOOSE], how)) < 0.3
 
     def test_faces_do_not_depend_on_those_beside_them(self) -> None:
@@ -297,7 +310,8 @@ class TestChoices:
         assert str(Inference()) == "one crop"
         near = "(crops within 5 % of the last averaged)"
         assert str(Inference(2, True)) == f"cropped again twice {near}, mirror averaged"
-        assert str(Inference(7, scales=(0.9, 1.1))) == f"cropped again 7 times {near}, scales 0.9, 1.1 averaged"
+        settled = "(crops within 5 % of the last averaged, the last of other sizes)"
+        assert str(Inference(7, scales=(0.9, 1.1))) == f"cropped again 7 times {settled}, scales 0.9, 1.1 averaged"
 
     @pytest.mark.parametrize(
         ("options", "message"),
