@@ -97,6 +97,11 @@ def option_error(message: str, known: Iterable[str], within: str = "") -> UsageE
         return UsageError(f"{given} is no option. {_suggestion(given, known)}")
     if wrong := re.match(r"argument (--\w+)\S*: invalid _boolean_type value: (.*)", message):
         return UsageError(f"{wrong[1]}: found {wrong[2]}, expected true or false.")
+    if linked := re.match(r'Linked "([^"]+)" must be given via "([^"]+)"', message):
+        instead = _GIVEN_BY.get(linked[2], linked[2])
+        return UsageError(f"--{linked[1]} is set by another option and cannot be given: give --{instead}.")
+    if "save_dir=None" in message:
+        return UsageError(NO_FOLDER)
     if missing := re.match(r"the following arguments are required: (.*)", message):
         names = [f"--{name.strip().removeprefix(within).rstrip('_')}" for name in missing[1].split(",")]
         return UsageError(f"{' and '.join(names)} must be given.")
@@ -122,6 +127,14 @@ def option_error(message: str, known: Iterable[str], within: str = "") -> UsageE
     found = re.findall(rf"(?:Got value|Given value): (?!{_NO_VALUE})(.*)|val='([^']*)'", message)
     value = next((f" found {a or b!r}," for a, b in reversed(found)), "")
     return UsageError(f"{option}:{value} {said}.")
+
+
+NO_FOLDER: Final = (
+    "--trainer.default_root_dir is null (YAML takes a name that begins with # for a comment); expected the run's "
+    "folder. Leave it out and give --paths.runs, or write ./ before the name."
+)
+_GIVEN_BY: Final = {"model.image_size": "model.init_args.landmarker.init_args.image_size"}
+"""Options by which values are set that an option is linked to and that are themselves no options."""
 
 
 def _plain(reason: str) -> str:

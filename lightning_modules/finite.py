@@ -15,7 +15,7 @@ from lightning_modules.weights import not_finite_in
 
 _REMEDY: Final = (
     "Try a smaller learning rate, a limit on the gradient (gradient_clip_norm, or trainer.gradient_clip_val), or "
-    "trainer.precision=32-true. Checkpoints written before are kept, and RESUME=1 goes on from the last one."
+    "trainer.precision=32-true. Checkpoints written before, if any, are kept, and RESUME=1 goes on from the last one."
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from experiments.errors import UsageError
+from experiments.errors import NO_FOLDER, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -112,10 +112,7 @@ def require_named(folder: object, runs: str) -> None:
         UsageError: there is none, or one that only a shell would understand.
     """
     if folder is None:
-        raise UsageError(
-            "--trainer.default_root_dir is null (YAML takes a name that begins with # for a comment); expected the "
-            "run's folder. Leave it out and give --paths.runs, or write ./ before the name."
-        )
+        raise UsageError(NO_FOLDER)
     if not runs:
         raise UsageError("--paths.runs is empty; expected the folder under which runs are written. Leave it out.")
     if str(folder).startswith("~"):

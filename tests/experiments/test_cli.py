@@ -167,6 +167,15 @@ class TestMessages:
             ("train --seed=first", "--seed: found 'first', expected int."),
             ("train --landmaker=slpt", "--landmaker is no option. Did you mean --landmarker?"),
             ("train --trainer.max_epoch=3", "--trainer.max_epoch is no option. Did you mean --trainer.max_epochs?"),
+            (
+                "train --data.image_size=64",
+                "cannot be given: give --model.init_args.landmarker.init_args.image_size.",
+            ),
+            (
+                "train --data.seed=3",
+                "--data.seed is set by another option and cannot be given: give --seed_everything.",
+            ),
+            ("train --trainer.default_root_dir=null", "--trainer.default_root_dir is null"),
             ("train --trainer.max_epochs=many", "--trainer.max_epochs: found 'many', expected int or null."),
             ("train --trainer.accelerator=gpus", "the trainer refuses its options: "),
             ("train --model.init_args.warper_epoch=3", "no option of FaceWarping. Did you mean 'warper_epochs'?"),
