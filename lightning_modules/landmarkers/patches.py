@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.coordinates import crop_to_sampling, signed
-from lightning_modules.devices import eager_on_cpu
+from lightning_modules.devices import constant, eager_on_cpu
 from lightning_modules.sampling import sample
 
 
@@ -63,9 +63,10 @@ def _gathered(features: Tensor, along: Tensor) -> Tensor:
     """
     batch, channels, height, width = features.shape
     # Borders repeat.
-    places = along.clamp(0, 1) * along.new_tensor([width - 1, height - 1])
+    places = along.clamp(0, 1) * constant((width - 1, height - 1), along.device, along.dtype)
     # The pixel left of a place, or above it, with one beside it; as numbers, so that all of them index a pixel.
-    first = places.floor().nan_to_num().clamp(along.new_zeros(2), along.new_tensor([width - 2, height - 2]))
+    last = constant((width - 2, height - 2), along.device, along.dtype)
+    first = places.floor().nan_to_num().clamp_min(0).minimum(last)
     shares = torch.stack([1 - (places - first), places - first], dim=-1)
     pixels = first.long()[..., None] + torch.arange(2)
     images = torch.arange(batch).view(batch, 1, 1, 1, 1, 1) * height * width

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +39,15 @@ def test_what_is_kept(
     assert [record.getMessage() for record in caplog.records] == ([said.format(last=last)] if said else [])
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Ctrl-C raises, also in a shell that ignores it, as for jobs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_that_a_destructor_swallows_stops_the_training_before_the_next_step(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     trainer: Any = SimpleNamespace(is_global_zero=True)
@@ -54,6 +64,7 @@ def test_an_interrupt_that_a_destructor_swallows_stops_the_training_before_the_n
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_the_handler_is_given_back_when_a_training_ends(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     trainer: Any = None
