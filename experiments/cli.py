@@ -76,9 +76,11 @@ class Machine:
     Args:
         float32_matmul_precision: of matrix products in float32, see ``torch.set_float32_matmul_precision``: on a GPU,
             ``high`` multiplies in TF32. Coordinates are always computed in ``highest``.
+        cuda_graphs: on one GPU, record the landmarker's training passes and replay them, see :class:`Passes`.
     """
 
     float32_matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    cuda_graphs: bool = False
 
 
 @dataclass
@@ -217,6 +219,7 @@ class WarpmarkCLI(LightningCLI):
         self.landmarker_config = config["model"]["init_args"]["landmarker"]
         self.translator_config = config["model"]["init_args"].get("translator")
         self.method.landmarker_spec = landmarker_spec(self.landmarker_config)
+        self.method.cuda_graphs = config["machine"]["cuda_graphs"]
         self.configuration = config
         last = Path(self.trainer.default_root_dir) / "checkpoints/last.ckpt"
         how = "RESUME=1 (--resume)" if self.subcommand is None else f"{self.subcommand} … --ckpt_path={last}"

@@ -101,7 +101,7 @@ class Start(Recipe):
         supervised = Supervised(
             method.landmarker, how.learning_rate, weight_decay=how.weight_decay, milestones=how.milestones
         )
-        supervised.landmarker_spec = method.landmarker_spec
+        supervised.landmarker_spec, supervised.cuda_graphs = method.landmarker_spec, method.cuda_graphs
         supervised.phase_name = "pretraining"
         return supervised
 

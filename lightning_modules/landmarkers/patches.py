@@ -68,8 +68,8 @@ def _gathered(features: Tensor, along: Tensor) -> Tensor:
     last = constant((width - 2, height - 2), along.device, along.dtype)
     first = places.floor().nan_to_num().clamp_min(0).minimum(last)
     shares = torch.stack([1 - (places - first), places - first], dim=-1)
-    pixels = first.long()[..., None] + torch.arange(2)
-    images = torch.arange(batch).view(batch, 1, 1, 1, 1, 1) * height * width
+    pixels = first.long()[..., None] + torch.arange(2, device=along.device)
+    images = torch.arange(batch, device=along.device).view(batch, 1, 1, 1, 1, 1) * height * width
     # Shapes (B, N, P, 1, 2, 1) of rows and (B, N, 1, P, 1, 2) of columns.
     index = images + pixels[:, :, :, None, 1, :, None] * width + pixels[:, :, None, :, 0, None, :]
     weights = shares[:, :, :, None, 1, :, None] * shares[:, :, None, :, 0, None, :]

@@ -106,7 +106,7 @@ class Adaptation(FaceMethod):
         labels = photos.landmarks
         # Without pseudo landmarks the target faces need some to be compared with; they have weight 0.
         target, weights = pseudo or (labels[:1].expand(len(faces), -1, -1), labels.new_zeros(len(faces)))
-        output: LandmarkerOutput = self.trained(torch.cat([photos.images, faces]))
+        output: LandmarkerOutput = self.train_pass(torch.cat([photos.images, faces]))
         weights = torch.cat([weights.new_ones(len(photos)), weights])
         loss = self.trained.loss(output, torch.cat([labels, target]), weights)
         # The landmarker's loss is a weighted mean over all faces.

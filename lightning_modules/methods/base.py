@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from datamodules.faces import FaceBatch
 from datamodules.loading import Draws
 from lightning_modules.coordinates import to_image_pixels
-from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.landmarkers.inference import find_landmarks
+from lightning_modules.landmarkers.replay import Passes
 from lightning_modules.metrics import LandmarkErrors
 from lightning_modules.standing_out import StandingOut
 from lightning_modules.training import TrainingModule, ValidateLastEpoch
@@ -102,6 +103,8 @@ class FaceMethod(TrainingModule):
     """Whether it starts from a landmarker trained on the source (the command line then provides one)."""
     needs_translator: ClassVar[bool] = False
     """Whether its ``translator`` is to be trained first, on source and target (the command line then does that)."""
+    cuda_graphs = False
+    """Whether training passes are recorded and replayed, on one GPU."""
 
     def __init__(self, landmarker: Landmarker) -> None:
         super().__init__()
@@ -113,6 +116,7 @@ class FaceMethod(TrainingModule):
         self.scores: dict[str, dict[str, float]] = {}
         self.average_nme = float("nan")
         self._errors = nn.ModuleList()
+        self._passes: Passes | None = None
 
     @property
     def image_size(self) -> int:
@@ -140,7 +144,12 @@ class FaceMethod(TrainingModule):
     def supervised_loss(self, photos: FaceBatch) -> Tensor:
         """The landmarker's own loss on labelled photos, a scalar."""
         assert photos.landmarks is not None, "the source is labelled"
-        return self.trained.loss(self.trained(photos.images), photos.landmarks)
+        return self.trained.loss(self.train_pass(photos.images), photos.landmarks)
+
+    def train_pass(self, images: Tensor) -> LandmarkerOutput:
+        """The trained landmarker's output for crops; with :attr:`cuda_graphs` it is valid until the next one."""
+        output: LandmarkerOutput = (self._passes or self.trained)(images)
+        return output
 
     def forward(self, images: Tensor) -> Tensor:
         """Landmarks of crops (RGB in [0, 1], ``(B, 3, S, S)``), in crop coordinates, ``(B, 68, 2)``."""
@@ -152,6 +161,13 @@ class FaceMethod(TrainingModule):
         data = getattr(self.trainer, "datamodule", None)
         sets = cast(list[_TestSet], getattr(data, "test_sets", []))
         self._errors = nn.ModuleList(SetErrors(test.subsets) for test in sets)
+        device = self.trainer.strategy.root_device
+        if stage == "fit" and self.cuda_graphs and device.type == "cuda" and self.trainer.world_size == 1:
+            self._passes = Passes(self.trained)
+
+    def on_fit_end(self) -> None:
+        """Forget recordings: the landmarker is about to leave the GPU."""
+        self._passes = None
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last epoch's errors."""

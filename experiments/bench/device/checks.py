@@ -103,7 +103,7 @@ def tiny_run(method: str, device: torch.device, folder: Path, precision: str) ->
     layer = {
         "trainer": {"accelerator": device.type, "precision": precision, "callbacks": [], "logger": False},
         "paths": {"runs": str(folder)},
-        "data": {"batch_size": 4, "source": [drawn("photo")], "target": [drawn("caricature")], "tests": []},
+        "data": {"batch_size": 4, "num_workers": 0, "source": [drawn("photo")], "target": [drawn("caricature")], "tests": []},
     }
     config: list[dict[str, Any]] = [layer, {"model": {"init_args": {"landmarker": spec}}}]
     return WarpmarkCLI(Choices("da_cariface", method, "integral", config=config).arguments(), run=False)

@@ -11,7 +11,8 @@ from torch.profiler import ProfilerActivity, profile
 from experiments.bench.device.findings import Finding
 from experiments.bench.landmarkers import Form, build
 from experiments.bench.measuring import peak_bytes, seconds
-from lightning_modules.landmarkers.base import Landmarker
+from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
+from lightning_modules.landmarkers.replay import Passes
 
 
 def machine_findings(device: torch.device) -> Iterator[Finding]:
@@ -40,33 +41,42 @@ def network_findings(
         batches: sizes.
         wanted: images a second that one of them should reach.
     """
+    cuda = device.type == "cuda"
     landmarker: Any = build("slpt", form).to(device).train()
-    landmarker.channels_last = device.type == "cuda"
-    adam = torch.optim.Adam(landmarker.parameters(), lr=1e-5, fused=device.type == "cuda")
+    adam = torch.optim.Adam(landmarker.parameters(), lr=1e-5, fused=cuda)
     size, best = landmarker.image_size, 0.0
     for batch in batches:
         images = torch.rand(batch, 3, size, size, device=device)
         target = 0.2 + 0.6 * torch.rand(batch, 68, 2, device=device)
-        step = _step(landmarker, adam, images, target, device)
-        try:
-            rate = batch / _best(step, device, 5)
-            held = peak_bytes(step, device) / 2**20
-        except torch.cuda.OutOfMemoryError:
-            yield Finding(f"SLPT {form}, {size} px, batch {batch}", "does not fit in memory")
-            return
-        best = max(best, rate)
-        busy = f", computing {100 * _busy(step, batch / rate):.0f} % of the time" if device.type == "cuda" else ""
-        yield Finding(f"SLPT {form}, {size} px, batch {batch}", f"{rate:.1f} images/s{busy}, {held:.0f} MiB")
+        for recorded in (False, True) if cuda else (False,):
+            what = f"SLPT {form}, {size} px, batch {batch}{', as CUDA graphs' if recorded else ''}"
+            step = _step(landmarker, Passes(landmarker) if recorded else landmarker, adam, images, target, device)
+            try:
+                rate = batch / _best(step, device, 5)
+                held = peak_bytes(step, device) / 2**20
+            except torch.cuda.OutOfMemoryError:
+                yield Finding(what, "does not fit in memory")
+                continue
+            best = max(best, rate)
+            busy = f", computing {100 * _busy(step, batch / rate):.0f} % of the time" if cuda else ""
+            # What a graph computes with is its own, and not counted.
+            memory = "" if recorded else f", {held:.0f} MiB"
+            yield Finding(what, f"{rate:.1f} images/s{busy}{memory}")
     yield Finding("SLPT, most images/s", f"{best:.1f}", None if wanted is None else best >= wanted)
 
 
 def _step(
-    landmarker: Landmarker, adam: torch.optim.Optimizer, images: Tensor, target: Tensor, device: torch.device
+    landmarker: Landmarker,
+    forward: Callable[[Tensor], LandmarkerOutput],
+    adam: torch.optim.Optimizer,
+    images: Tensor,
+    target: Tensor,
+    device: torch.device,
 ) -> Callable[[], None]:
     def step() -> None:
         adam.zero_grad()
         with torch.autocast(device.type, torch.bfloat16):
-            loss = landmarker.loss(landmarker(images), target)
+            loss = landmarker.loss(forward(images), target)
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
 
@@ -74,8 +84,8 @@ def _step(
 
 
 def _best(work: Callable[[], object], device: torch.device, times: int) -> float:
-    """Seconds of the fastest call, after two that warm up."""
-    return min([seconds(work, device).wall for _ in range(times + 2)][2:])
+    """Seconds of the fastest call, after those that warm up, and those until passes are recorded."""
+    return min([seconds(work, device).wall for _ in range(times + 5)][5:])
 
 
 def _busy(step: Callable[[], None], taken: float) -> float:
