@@ -82,7 +82,8 @@ def average(averaged: AveragedModel, model: nn.Module, count: int, decay: float)
     pairs = list(zip(_tensors(averaged.module), _tensors(model), strict=True))
     numbers = [pair for pair in pairs if pair[0].is_floating_point()]
     if numbers:
-        get_ema_multi_avg_fn(kept_after(count, decay))(*map(list, zip(*numbers, strict=True)), None)
+        update = get_ema_multi_avg_fn(kept_after(count, decay))  # type: ignore[no-untyped-call]
+        update(*map(list, zip(*numbers, strict=True)), None)
     for mine, current in pairs:
         if not mine.is_floating_point():  # batch-norm's count of batches
             mine.copy_(current)

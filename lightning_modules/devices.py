@@ -55,19 +55,20 @@ def surely_numbers(tensor: Tensor) -> bool:
     not sure). On a device it is never sure, and while a network is traced, compiled or exported, whose values are not
     there, always.
     """
-    if _traced():
+    if traced():
         return True
     return tensor.device.type == "cpu" and not math.isnan(tensor.detach().sum().item())
 
 
 def eager_on_cpu(tensor: Tensor) -> bool:
     """Whether what is done with a tensor is done at once and by the CPU: not traced, compiled or exported."""
-    return tensor.device.type == "cpu" and not _traced()
+    return tensor.device.type == "cpu" and not traced()
 
 
-def _traced() -> bool:
-    traced: bool = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    return traced
+def traced() -> bool:
+    """Whether a network is being traced, compiled or exported."""
+    found: bool = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    return found
 
 
 class Reading:

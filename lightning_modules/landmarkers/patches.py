@@ -1,11 +1,13 @@
 """Samples of a map around landmarks: SLPT's patches, and the windows of SPIGA and of SBR's tracking."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.coordinates import crop_to_sampling, signed
-from lightning_modules.devices import constant, eager_on_cpu
+from lightning_modules.devices import constant, traced
 from lightning_modules.sampling import sample
 
 
@@ -41,26 +43,36 @@ def sample_patches(features: Tensor, lower: Tensor, extent: Tensor, size: int) -
     """
     steps = torch.linspace(0, 1, size, dtype=lower.dtype, device=lower.device)
     along = lower.detach()[..., None, :] + extent.detach()[..., None, :] * steps[:, None]
-    # Under autocast the features may be bfloat16, whose positions would be whole feature pixels apart.
-    features = features.to(along.dtype)
-    sampled = _gathered(features, along) if eager_on_cpu(features) else _sampled(features, along)
-    return sampled.view(*lower.shape[:2], size, size, features.shape[1])
+    sampled = _way_for(features)(features, along)
+    return sampled.reshape(*lower.shape[:2], size, size, features.shape[1])
+
+
+def _way_for(features: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """The fastest way there: of a map, and P places in x and in y for each landmark, crop coordinates ``(B, N, P, 2)``.
+
+    Each gives the samples at all pairs of those, shape ``(B, N * P * P, C)``.
+    """
+    if traced():
+        return _sampled
+    return _multiplied if features.is_cuda and features.dtype in (torch.bfloat16, torch.float16) else _gathered
 
 
 def _sampled(features: Tensor, along: Tensor) -> Tensor:
-    """The samples at all pairs of places in x and in y, crop coordinates ``(B, N, P, 2)``, as ``(B, N * P * P, C)``."""
+    """By ``grid_sample``, which other programs know, of networks that are exported."""
     points = along.shape[2]
     x = along[..., None, :, 0].expand(-1, -1, points, -1)
     y = along[..., :, None, 1].expand(-1, -1, -1, points)
     grid = signed(torch.stack([x, y], dim=-1).flatten(1, 3)[:, None])
-    return sample(features, grid, "border", align_corners=True)[:, :, 0].transpose(1, 2).contiguous()
+    # Under autocast the features may be bfloat16, whose positions would be whole feature pixels apart.
+    return sample(features.to(grid.dtype), grid, "border", align_corners=True)[:, :, 0].transpose(1, 2).contiguous()
 
 
 def _gathered(features: Tensor, along: Tensor) -> Tensor:
-    """:func:`_sampled` as weighted sums of pixels, a row of channels each: on a CPU, half the time of ``grid_sample``.
+    """As weighted sums of pixels, a row of channels each: half the time of ``grid_sample`` on a CPU.
 
     A place that is not a number gives samples that are none.
     """
+    features = features.to(along.dtype)
     batch, channels, height, width = features.shape
     # Borders repeat.
     places = along.clamp(0, 1) * constant((width - 1, height - 1), along.device, along.dtype)
@@ -76,6 +88,25 @@ def _gathered(features: Tensor, along: Tensor) -> Tensor:
     table = features.permute(0, 2, 3, 1).reshape(-1, channels)
     sums = F.embedding_bag(index.reshape(-1, 4), table, mode="sum", per_sample_weights=weights.reshape(-1, 4))
     return sums.view(batch, -1, channels)
+
+
+def _multiplied(features: Tensor, along: Tensor) -> Tensor:
+    """As matrix products in half precision, first along y, then along x: a third of ``grid_sample``'s time on an H200.
+
+    Places are computed in their own precision; what pixels count is rounded to half precision, as what they hold is.
+    """
+    batch, channels, height, width = features.shape
+    landmarks, points = along.shape[1:3]
+    rows, columns = (_shares(along[..., axis], side).to(features.dtype) for axis, side in ((1, height), (0, width)))
+    bands = rows.flatten(1, 2) @ features.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
+    bands = bands.view(batch * landmarks, points, width, channels)
+    return (columns.reshape(batch * landmarks, 1, points, width) @ bands).reshape(batch, -1, channels)
+
+
+def _shares(places: Tensor, side: int) -> Tensor:
+    """How much each of ``side`` pixels counts at a place in [0, 1] between the first and the last, ``(…, side)``."""
+    pixels = torch.arange(side, device=places.device, dtype=places.dtype)
+    return (1 - (places.clamp(0, 1)[..., None] * (side - 1) - pixels).abs()).clamp_min(0)
 
 
 def sample_windows(features: Tensor, centres: Tensor, reach: float, points: int) -> Tensor:

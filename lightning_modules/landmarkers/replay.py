@@ -1,10 +1,11 @@
 """Training passes of a landmarker replayed from CUDA graphs.
 
 A landmarker is hundreds of small layers, and what a GPU computes in a millisecond a host takes many to ask for: on an
-H200, full SLPT takes 160 ms a step on 16 crops and on 128. A graph is asked for at once.
+H200, full SLPT takes 160 ms a step on 16 crops and on 128. A graph is asked for at once: 34 ms on 16.
 """
 
 import logging
+import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol
@@ -53,22 +54,30 @@ class CudaRecording:
         self, run: Callable[[Tensor], Sequence[Tensor]], parameters: Sequence[nn.Parameter], images: Tensor
     ) -> None:
         self.images = images.detach().clone()
-        stream = torch.cuda.Stream(images.device)
-        stream.wait_stream(torch.cuda.current_stream(images.device))
+        with warnings.catch_warnings():
+            # Nodes that accumulate gradients may be there from passes before, which ran on another stream. Here nothing
+            # is accumulated.
+            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
+            self._warm_up(run, parameters)
+            # The loader's own thread may pin memory meanwhile, which the default mode takes for an error.
+            mode = "thread_local"
+            self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._forward, capture_error_mode=mode):
+                outputs = run(self.images)
+            self._slopes = [torch.zeros_like(each) for each in outputs]
+            with torch.cuda.graph(self._backward, pool=self._forward.pool(), capture_error_mode=mode):
+                self._gradients = self._gradient(outputs, parameters, self._slopes)
+            self._outputs = [each.detach() for each in outputs]
+
+    def _warm_up(self, run: Callable[[Tensor], Sequence[Tensor]], parameters: Sequence[nn.Parameter]) -> None:
+        here = torch.cuda.current_stream(self.images.device)
+        stream = torch.cuda.Stream(self.images.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(here)
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):
                 outputs = run(self.images)
                 self._gradient(outputs, parameters, [torch.zeros_like(each) for each in outputs])
-        torch.cuda.current_stream(images.device).wait_stream(stream)
-        # The loader's own thread may pin memory meanwhile, which the default mode takes for an error.
-        mode = {"capture_error_mode": "thread_local"}
-        self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._forward, **mode):
-            outputs = run(self.images)
-        self._slopes = [torch.zeros_like(each) for each in outputs]
-        with torch.cuda.graph(self._backward, pool=self._forward.pool(), **mode):
-            self._gradients = self._gradient(outputs, parameters, self._slopes)
-        self._outputs = [each.detach() for each in outputs]
+        here.wait_stream(stream)
 
     def forward(self, images: Tensor) -> Sequence[Tensor]:
         """See :class:`Recorded`."""
@@ -119,8 +128,8 @@ class Passes:
         if self._seen[manner] == _SEEN_BEFORE + 1 and len(self._recorded) < _MOST:
             self._recorded[manner] = self._recording(images)
         known = self._recorded.get(manner)
-        output = self.landmarker(images) if known is None or known.pending else known(images)
-        return output
+        replayed: LandmarkerOutput = self.landmarker(images) if known is None or known.pending else known(images)
+        return replayed
 
     def _recording(self, images: Tensor) -> "_Pass | None":
         try:
@@ -173,7 +182,7 @@ class _Pass:
 
     def __call__(self, images: Tensor) -> LandmarkerOutput:
         self.pending = True
-        values: Sequence[Tensor] = _Replay.apply(self, images, *self.parameters)  # type: ignore[no-untyped-call]
+        values: Sequence[Tensor] = _Replay.apply(self, images, *self.parameters)
         return LandmarkerOutput(**dict(zip(self.names, values, strict=True)))
 
 
@@ -186,7 +195,7 @@ class _Replay(torch.autograd.Function):
         return tuple(each.detach() for each in made.recorded.forward(images))
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Any, ...]:
         gradients = ctx.made.recorded.backward(slopes)
         ctx.made.pending = False

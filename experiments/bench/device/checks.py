@@ -21,6 +21,8 @@ from experiments.compose import Choices
 from lightning_modules.warping import PolyharmonicSpline
 from lightning_modules.warping.fields.base import NODES
 
+_WAITS = "called a synchronizing CUDA operation"
+"""torch's warning, in its debug mode, where the host waits."""
 _FIELD_PIXELS = 0.01
 """How far, in pixels of a 256-pixel crop, a field may be from the CPU's in float64."""
 
@@ -100,11 +102,13 @@ def tiny_run(method: str, device: torch.device, folder: Path, precision: str) ->
     def drawn(style: str) -> dict[str, Any]:
         return {"class_path": _DRAWN, "init_args": {"style": style, "train_count": 16, "test_count": 2, "size": 64}}
 
-    layer = {
+    layer: dict[str, Any] = {
         "trainer": {"accelerator": device.type, "precision": precision, "callbacks": [], "logger": False},
         "paths": {"runs": str(folder)},
-        "data": {"batch_size": 4, "num_workers": 0, "source": [drawn("photo")], "target": [drawn("caricature")], "tests": []},
+        "data": {"batch_size": 4, "source": [drawn("photo")], "target": [drawn("caricature")], "tests": []},
     }
+    # Starting loader processes would take longer than these steps.
+    layer["data"]["num_workers"] = 0
     config: list[dict[str, Any]] = [layer, {"model": {"init_args": {"landmarker": spec}}}]
     return WarpmarkCLI(Choices("da_cariface", method, "integral", config=config).arguments(), run=False)
 
@@ -119,7 +123,7 @@ def method_findings(device: torch.device, folder: Path) -> Iterator[Finding]:
             bare_trainer(cli, max_epochs=2, callbacks=[ExactResume(), SyncWatch()]).fit(method, datamodule=cli.data)
         finite = all(bool(p.isfinite().all()) for p in method.parameters())
         yield Finding(f"method {name}, two epochs in bf16", "finite" if finite else "NOT finite", finite)
-        places = [f"{Path(w.filename).name}:{w.lineno}" for w in said if "synchronizing" in str(w.message)]
+        places = [f"{Path(w.filename).name}:{w.lineno}" for w in said if _WAITS in str(w.message)]
         where = ", ".join(f"{place} ({places.count(place)})" for place in sorted(set(places)))
         if device.type == "cuda":
             yield Finding(f"method {name}, where the host waits in a step", where or "nowhere", not places)

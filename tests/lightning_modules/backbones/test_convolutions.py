@@ -35,10 +35,10 @@ def test_gradients_of_large_kernels(kernel: tuple[int, int], stride: int | tuple
 
 
 @pytest.mark.parametrize("size", [(12, 12), (13, 13), (12, 13)])
-@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("kernel", [5, (4, 7)])
 @pytest.mark.parametrize("stride", [1, 2, (1, 2)])
 def test_gradients_with_the_unequal_padding_of_tensorflow(
-    size: tuple[int, int], kernel: int, stride: int | tuple[int, int]
+    size: tuple[int, int], kernel: int | tuple[int, int], stride: int | tuple[int, int]
 ) -> None:
     torch.manual_seed(0)
     plain = timm.layers.Conv2dSame(4, 4, kernel, stride, groups=4, bias=False).double()
@@ -50,13 +50,14 @@ def test_gradients_with_the_unequal_padding_of_tensorflow(
     "other",
     [
         nn.Conv2d(4, 4, 3, padding=1, groups=4),
+        timm.layers.Conv2dSame(4, 4, 3, 2, groups=4),
         nn.Conv2d(4, 4, 5, padding=2),
         nn.Conv2d(4, 8, 5, padding=2, groups=4),
         nn.Conv2d(4, 4, 5, dilation=2, groups=4),
         nn.Conv2d(4, 4, 5, padding="same", groups=4),
         nn.Conv2d(4, 4, 5, padding=2, groups=4, padding_mode="reflect"),
     ],
-    ids=["small", "full", "wider", "dilated", "by name", "reflected"],
+    ids=["small", "small, as in TensorFlow", "full", "wider", "dilated", "by name", "reflected"],
 )
 def test_others_stay_as_they_are(other: nn.Conv2d) -> None:
     kind = type(other)

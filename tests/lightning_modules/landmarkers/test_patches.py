@@ -3,7 +3,14 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from lightning_modules.landmarkers.patches import patch_boxes, sample_patches
+from lightning_modules.landmarkers.patches import (
+    _gathered,
+    _multiplied,
+    _sampled,
+    _way_for,
+    patch_boxes,
+    sample_patches,
+)
 
 
 def test_a_box_is_centred_on_its_landmark_and_cut_at_the_border() -> None:
@@ -12,13 +19,13 @@ def test_a_box_is_centred_on_its_landmark_and_cut_at_the_border() -> None:
     torch.testing.assert_close(extent, torch.tensor([[[0.25, 0.25], [0.175, 0.225], [0.0, 0.0]]]))
 
 
-@pytest.fixture(params=[True, False], ids=["gathered", "grid_sample"])
-def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a CPU; and as on a GPU or in an exported network."""
-    monkeypatch.setattr("lightning_modules.landmarkers.patches.eager_on_cpu", lambda tensor: request.param)
+@pytest.fixture(params=[_gathered, _sampled, _multiplied])
+def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in 32 bits, in an exported network, and on a GPU in half precision."""
+    monkeypatch.setattr("lightning_modules.landmarkers.patches._way_for", lambda features: request.param)
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.usefixtures("each_way")
 def test_samples_equal_scipys_linear_interpolation() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.rand(2, 3, 9, 13, generator=generator)
@@ -37,7 +44,7 @@ def test_samples_equal_scipys_linear_interpolation() -> None:
                 np.testing.assert_allclose(patches[b, n, :, :, c].numpy(), expected, atol=1e-5)
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.usefixtures("each_way")
 def test_borders_repeat() -> None:
     features = torch.rand(1, 2, 4, 6, generator=torch.Generator().manual_seed(0))
     patches = sample_patches(features, torch.tensor([[[-0.5, 0.0]]]), torch.tensor([[[0.5, 2.0]]]), size=2)
@@ -45,7 +52,7 @@ def test_borders_repeat() -> None:
     torch.testing.assert_close(patches[0, 0, 1], features[0, :, -1, 0].expand(2, 2))
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.usefixtures("each_way")
 def test_around_a_place_that_is_not_a_number_samples_are_none() -> None:
     lower = torch.tensor([[[0.2, 0.3], [torch.nan, 0.3]]])
     features = torch.rand(1, 3, 8, 8, requires_grad=True)
@@ -55,8 +62,16 @@ def test_around_a_place_that_is_not_a_number_samples_are_none() -> None:
     patches.sum().backward()
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.usefixtures("each_way")
 def test_samples_carry_gradients_to_the_features() -> None:
     features = torch.rand(1, 1, 6, 6, dtype=torch.float64, requires_grad=True)
     lower = torch.tensor([[[0.11, 0.23]]], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda f: sample_patches(f, lower, lower + 0.3, 3), (features,))
+
+
+def test_an_exported_network_has_samples_of_a_known_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.rand(1, 2, 4, 4)
+    assert _way_for(features) is _gathered
+    assert _way_for(features.bfloat16()) is _gathered, "a CPU multiplies those more slowly"
+    monkeypatch.setattr(torch.jit, "is_tracing", lambda: True)
+    assert _way_for(features) is _sampled
