@@ -118,4 +118,4 @@ class _Conv2dSame(Conv2dSame):  # type: ignore[misc]
         return _convolved(pad_same(x, self.kernel_size, self.stride), self, (0, 0))
 
 
-_QUICK: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: _Conv2d, Conv2dSame: _Conv2dSame}
+_QUICK: dict[type[nn.Conv2d], type[nn.Conv2d]] = {nn.Conv2d: _Conv2d, Conv2dSame: _Conv2dSame}

