@@ -184,7 +184,9 @@ def test_every_phase_in_both_loops(
 ) -> None:
     monkeypatch.setattr(training, "peak_bytes", lambda work, device: work() and 1)
     before = copy.deepcopy(loops[1].landmarker.state_dict())
+    loops[0].landmarker.train()
     found = dict(bench.phases(*loops, tmp_path))
+    assert all(module.training for module in loops[0].landmarker.modules()), "it would train on with stored statistics"
     assert list(found) == [
         "pseudo landmarks",
         "pseudo landmarks, batches of 4 of which 1 is kept",
