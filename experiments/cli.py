@@ -202,7 +202,7 @@ class WarpmarkCLI(LightningCLI):
         if len(averages) > 1:
             raise UsageError(
                 f"{len(averages)} averages of the weights were asked for; expected one at most. "
-                "PROFILE=thorough has one already: leave EMA out."
+                "PROFILE=thorough and thorough_gpu have one already: leave EMA out."
             )
         if trainer.enable_progress_bar is False:
             # Lightning refuses a bar that is given and switched off.
