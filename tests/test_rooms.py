@@ -28,7 +28,7 @@ FLOORS = {
     ),
     "lightning_modules": (
         *("devices", "coordinates", "sampling", "weights", "finite", "metrics", "standing_out", "training"),
-        *("backbones", "landmarkers", "warping", "augment"),
+        *("backbones", "landmarkers", "replay", "warping", "augment"),
         *("translation", "methods"),
     ),
     "callbacks": (),

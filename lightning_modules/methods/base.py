@@ -13,8 +13,8 @@ from datamodules.loading import Draws
 from lightning_modules.coordinates import to_image_pixels
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 from lightning_modules.landmarkers.inference import find_landmarks
-from lightning_modules.landmarkers.replay import Passes
 from lightning_modules.metrics import LandmarkErrors
+from lightning_modules.replay import Passes
 from lightning_modules.standing_out import StandingOut
 from lightning_modules.training import TrainingModule, ValidateLastEpoch
 

@@ -12,7 +12,7 @@ from experiments.bench.device.findings import Finding
 from experiments.bench.landmarkers import Form, build
 from experiments.bench.measuring import peak_bytes, seconds
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
-from lightning_modules.landmarkers.replay import Passes
+from lightning_modules.replay import Passes
 
 
 def machine_findings(device: torch.device) -> Iterator[Finding]:

@@ -29,7 +29,9 @@ def configured(*files: str, **overrides: Any) -> Landmarker:
     parser = ArgumentParser()
     parser.add_subclass_arguments(Landmarker, "model.init_args.landmarker", required=True)
     parser.add_argument("--run.landmarker", type=str)
-    parser.add_argument("--pretraining.learning_rate", type=float)
+    # How it is trained, which the landmarker itself does not need.
+    for name in ("pretraining", "data"):
+        parser.add_argument(f"--{name}", type=dict)
     parser.add_argument("--config", action="config")
     given = [f"--config={ROOT / 'configs' / 'landmarkers' / name}" for name in files]
     given += [f"--model.init_args.landmarker.init_args.{name}={value}" for name, value in overrides.items()]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from experiments.catalogue import names
 from experiments.checkpoints import build_landmarker, shipped_spec
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
-from lightning_modules.landmarkers.replay import CudaRecording, Passes
+from lightning_modules.replay import CudaRecording, Passes
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
