@@ -1,14 +1,15 @@
 """An exponential moving average of the weights, validated, tested and saved in their place."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from typing_extensions import override
+
+from lightning_modules.methods.adaptation import weights_of
 
 
 class WeightAverage(WeightAveraging):
@@ -79,7 +80,7 @@ def average(averaged: AveragedModel, model: nn.Module, count: int, decay: float)
         decay: see :func:`kept_after`.
     """
     averaged.n_averaged.add_(1)
-    pairs = list(zip(_tensors(averaged.module), _tensors(model), strict=True))
+    pairs = list(zip(weights_of(averaged.module), weights_of(model), strict=True))
     numbers = [pair for pair in pairs if pair[0].is_floating_point()]
     if numbers:
         update = get_ema_multi_avg_fn(kept_after(count, decay))  # type: ignore[no-untyped-call]
@@ -87,8 +88,3 @@ def average(averaged: AveragedModel, model: nn.Module, count: int, decay: float)
     for mine, current in pairs:
         if not mine.is_floating_point():  # batch-norm's count of batches
             mine.copy_(current)
-
-
-def _tensors(module: nn.Module) -> Iterable[Tensor]:
-    yield from (parameter.detach() for parameter in module.parameters())
-    yield from module.buffers()

@@ -18,8 +18,8 @@ from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 
 log = logging.getLogger(__name__)
 
-_SEEN_BEFORE: Final = 3
-"""Eager passes in the same manner before one is recorded: an epoch's last, smaller batch is not worth it."""
+EAGER_PASSES: Final = 3
+"""How many in the same manner come before one that is recorded: an epoch's last, smaller batch is not worth it."""
 _MOST: Final = 4
 """Graphs kept at once; each holds the memory of a pass."""
 _WARM_UP: Final = 3
@@ -120,16 +120,17 @@ class Passes:
 
     def __call__(self, images: Tensor) -> LandmarkerOutput:
         """The landmarker's output for crops, RGB in [0, 1], shape ``(B, 3, S, S)``."""
-        if not torch.is_grad_enabled() or images.requires_grad:
-            output: LandmarkerOutput = self.landmarker(images)
-            return output
+        known = self._known(images) if torch.is_grad_enabled() and not images.requires_grad else None
+        output: LandmarkerOutput = self.landmarker(images) if known is None or known.pending else known(images)
+        return output
+
+    def _known(self, images: Tensor) -> "_Pass | None":
+        """The recording for such a pass, made now if its turn has come."""
         manner = self._manner(images)
         self._seen[manner] = self._seen.get(manner, 0) + 1
-        if self._seen[manner] == _SEEN_BEFORE + 1 and len(self._recorded) < _MOST:
+        if self._seen[manner] == EAGER_PASSES + 1 and len(self._recorded) < _MOST:
             self._recorded[manner] = self._recording(images)
-        known = self._recorded.get(manner)
-        replayed: LandmarkerOutput = self.landmarker(images) if known is None or known.pending else known(images)
-        return replayed
+        return self._recorded.get(manner)
 
     def _recording(self, images: Tensor) -> "_Pass | None":
         try:

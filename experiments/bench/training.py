@@ -18,6 +18,7 @@ from experiments.bench.faces_on_disk import FaceFolders
 from experiments.bench.measuring import Clock, Lap, peak_bytes
 from experiments.bench.our_loop import Form, OurLoop, Phase, network_seconds
 from experiments.bench.published import PublishedLoop, read_records
+from lightning_modules.replay import EAGER_PASSES
 
 PHASES: Final[tuple[Phase, ...]] = ("pretraining", "warper", "proximal")
 Pseudo = Literal["pseudo landmarks", "pseudo landmarks, batches of 4 of which 1 is kept"]
@@ -90,7 +91,7 @@ class Bench:
     @property
     def _warm(self) -> int:
         """Steps of ours before the clock starts: on a GPU, those until its passes are recorded."""
-        return 6 if self.device.type == "cuda" else 1
+        return EAGER_PASSES + 3 if self.device.type == "cuda" else 1
 
     def loops(self, runs: Path) -> tuple[OurLoop, PublishedLoop]:
         """Ours and theirs, each with a copy of the same network."""

@@ -205,6 +205,6 @@ class ReturnToStart(Callback):
             method.settle(cast(Adaptation, module).landmarker)
 
 
-def weights_of(landmarker: Landmarker) -> list[Tensor]:
+def weights_of(network: nn.Module) -> list[Tensor]:
     """Parameters, then buffers, always in the same order."""
-    return [*landmarker.parameters(), *landmarker.buffers()]
+    return [*network.parameters(), *network.buffers()]

@@ -115,6 +115,7 @@ class TestShippedChoices:
         if method in METHODS:
             assert type(cli.method) is METHODS[method]
         assert cli.data.oracle_box == (profile == "paper")
+        assert cli.method.cuda_graphs == (profile in ("paper", "gpu", "thorough_gpu"))
         assert cli.data.image_size == cli.method.image_size
         assert cli.data.seed == 5
         assert cli.trainer.max_epochs == EPOCHS[profile]

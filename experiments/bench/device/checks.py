@@ -102,13 +102,18 @@ def tiny_run(method: str, device: torch.device, folder: Path, precision: str) ->
     def drawn(style: str) -> dict[str, Any]:
         return {"class_path": _DRAWN, "init_args": {"style": style, "train_count": 16, "test_count": 2, "size": 64}}
 
-    layer: dict[str, Any] = {
+    layer = {
         "trainer": {"accelerator": device.type, "precision": precision, "callbacks": [], "logger": False},
         "paths": {"runs": str(folder)},
-        "data": {"batch_size": 4, "source": [drawn("photo")], "target": [drawn("caricature")], "tests": []},
+        "data": {
+            "batch_size": 4,
+            "source": [drawn("photo")],
+            "target": [drawn("caricature")],
+            "tests": [],
+            # Starting loader processes would take longer than these steps.
+            "num_workers": 0,
+        },
     }
-    # Starting loader processes would take longer than these steps.
-    layer["data"]["num_workers"] = 0
     config: list[dict[str, Any]] = [layer, {"model": {"init_args": {"landmarker": spec}}}]
     return WarpmarkCLI(Choices("da_cariface", method, "integral", config=config).arguments(), run=False)
 

@@ -12,7 +12,7 @@ from experiments.bench.device.findings import Finding
 from experiments.bench.landmarkers import Form, build
 from experiments.bench.measuring import peak_bytes, seconds
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
-from lightning_modules.replay import Passes
+from lightning_modules.replay import EAGER_PASSES, Passes
 
 
 def machine_findings(device: torch.device) -> Iterator[Finding]:
@@ -53,14 +53,13 @@ def network_findings(
             step = _step(landmarker, Passes(landmarker) if recorded else landmarker, adam, images, target, device)
             try:
                 rate = batch / _best(step, device, 5)
-                held = peak_bytes(step, device) / 2**20
+                # What a graph computes with is its own, and not counted.
+                memory = "" if recorded else f", {peak_bytes(step, device) / 2**20:.0f} MiB"
             except torch.cuda.OutOfMemoryError:
                 yield Finding(what, "does not fit in memory")
                 continue
             best = max(best, rate)
             busy = f", computing {100 * _busy(step, batch / rate):.0f} % of the time" if cuda else ""
-            # What a graph computes with is its own, and not counted.
-            memory = "" if recorded else f", {held:.0f} MiB"
             yield Finding(what, f"{rate:.1f} images/s{busy}{memory}")
     yield Finding("SLPT, most images/s", f"{best:.1f}", None if wanted is None else best >= wanted)
 
@@ -85,7 +84,8 @@ def _step(
 
 def _best(work: Callable[[], object], device: torch.device, times: int) -> float:
     """Seconds of the fastest call, after those that warm up, and those until passes are recorded."""
-    return min([seconds(work, device).wall for _ in range(times + 5)][5:])
+    warm = EAGER_PASSES + 2
+    return min([seconds(work, device).wall for _ in range(warm + times)][warm:])
 
 
 def _busy(step: Callable[[], None], taken: float) -> float:

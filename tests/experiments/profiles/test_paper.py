@@ -52,6 +52,7 @@ class TestTheStart:
     def test_the_learning_rate_that_follows(self, paper: WarpmarkCLI) -> None:
         """Read off the optimizer of the pretraining that the composed options make, epoch by epoch."""
         start = Start(paper.method, paper.data, paper.options.pretraining, paper.landmarker_config)
+        assert start.learning().cuda_graphs, "its passes are recorded as the method's are"
         made = start.learning().configure_optimizers()
         optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
         assert made["lr_scheduler"]["interval"] == "epoch"
