@@ -7,10 +7,11 @@ H200, full SLPT takes 160 ms a step on 16 crops and on 128. A graph is asked for
 import logging
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -24,9 +25,6 @@ _MOST: Final = 4
 """Graphs kept at once; each holds the memory of a pass."""
 _WARM_UP: Final = 3
 """Passes before a recording, in which libraries choose their algorithms and set up their workspaces."""
-
-_NAMES: Final = tuple(each.name for each in fields(LandmarkerOutput))
-
 
 class Recorded(Protocol):
     """A pass that can be repeated: forward, and backward."""
@@ -150,13 +148,20 @@ class Passes:
         return images.shape, images.dtype, images.stride(), learns, modes, cast
 
 
+class _Place(NamedTuple):
+    """Stands for a tensor in an output that is yet to be put together."""
+
+    index: int
+
+
 class _Pass:
-    """One recording, and the landmarker's output put together from it."""
+    """One recording, and the landmarker's output put together from it: of its own class, with all that the loss needs."""
 
     def __init__(self, landmarker: Landmarker, images: Tensor, record: Record) -> None:
         self.pending = False
         self.parameters = [parameter for parameter in landmarker.parameters() if parameter.requires_grad]
-        self.names: tuple[str, ...] = ()
+        self.form: LandmarkerOutput | None = None
+        self.differentiable: list[bool] = []
         kind = images.device.type
         enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
@@ -164,9 +169,15 @@ class _Pass:
             # A cast weight that autocast keeps would lie in the memory of whichever pass cast it.
             with torch.autocast(kind, dtype, enabled, cache_enabled=False):
                 output = landmarker(crops)
-            given = {name: getattr(output, name) for name in _NAMES}
-            self.names = tuple(name for name, value in given.items() if value is not None)
-            return [given[name] for name in self.names]
+            tensors: list[Tensor] = []
+
+            def place(tensor: Tensor) -> _Place:
+                tensors.append(tensor)
+                return _Place(len(tensors) - 1)
+
+            self.form = apply_to_collection(output, Tensor, place)
+            self.differentiable = [tensor.requires_grad for tensor in tensors]
+            return tensors
 
         # A recording makes passes of its own, which leave no trace: neither in batch norm's statistics nor in the
         # random numbers that dropout draws, so that a resumed run is as one that never stopped.
@@ -184,7 +195,8 @@ class _Pass:
     def __call__(self, images: Tensor) -> LandmarkerOutput:
         self.pending = True
         values: Sequence[Tensor] = _Replay.apply(self, images, *self.parameters)
-        return LandmarkerOutput(**dict(zip(self.names, values, strict=True)))
+        output: LandmarkerOutput = apply_to_collection(self.form, _Place, lambda place: values[place.index])
+        return output
 
 
 class _Replay(torch.autograd.Function):
@@ -193,7 +205,10 @@ class _Replay(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, made: _Pass, images: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
         ctx.made = made
-        return tuple(each.detach() for each in made.recorded.forward(images))
+        values = tuple(each.detach() for each in made.recorded.forward(images))
+        learns = made.differentiable
+        ctx.mark_non_differentiable(*(value for value, given in zip(values, learns, strict=True) if not given))
+        return values
 
     @staticmethod
     @once_differentiable

@@ -41,7 +41,9 @@ class Again:
         return self.outputs
 
     def backward(self, slopes: Sequence[Tensor]) -> Sequence[Tensor | None]:
-        return torch.autograd.grad(self.outputs, self.parameters, slopes, allow_unused=True)
+        learns = [(output, slope) for output, slope in zip(self.outputs, slopes, strict=True) if output.requires_grad]
+        outputs, by = zip(*learns, strict=True)
+        return torch.autograd.grad(outputs, self.parameters, by, allow_unused=True)
 
 
 def light(name: str = "integral") -> Landmarker:
@@ -67,26 +69,29 @@ Forward = Callable[[Tensor], LandmarkerOutput]
 
 def train(landmarker: Landmarker, forward: Forward, sizes: Sequence[int], device: str) -> list[float]:
     """Steps on batches of these sizes, always the same ones; returns their losses."""
-    adam, losses = torch.optim.Adam(landmarker.parameters(), lr=1e-4), []
+    # Not Adam, which makes as much of a gradient that is rounding alone as of any other.
+    descent, losses = torch.optim.SGD(landmarker.parameters(), lr=1e-4), []
     for seed, size in enumerate(sizes):
         images, target = batch(size, seed, device)
-        adam.zero_grad()
+        descent.zero_grad()
         loss = landmarker.loss(forward(images), target)
         loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
+        descent.step()
         losses.append(float(loss.detach()))
     return losses
 
 
-def test_training_is_the_same_and_only_batches_that_recur_are_recorded() -> None:
-    plain, landmarker = light(), light()
+@pytest.mark.parametrize("name", names("landmarker"))
+def test_training_is_the_same_and_only_batches_that_recur_are_recorded(name: str) -> None:
+    """Of every landmarker: some have outputs of their own class, which their losses need."""
+    plain, landmarker = light(name), light(name)
     passes, made = recording(landmarker)
     sizes = [4, 4, 3, 4, 4, 4, 3, 4]
     expected = train(plain, plain, sizes, "cpu")
-    assert train(landmarker, passes, sizes, "cpu") == expected
+    # Gradients of outputs that the loss leaves out are zeros here and absent there: the same up to rounding.
+    assert train(landmarker, passes, sizes, "cpu") == pytest.approx(expected, rel=1e-5)
     assert [(each.images.shape[0], each.passes) for each in made] == [(4, 3)]
-    for name, value in plain.state_dict().items():
-        assert torch.equal(landmarker.state_dict()[name], value), name
+    torch.testing.assert_close(landmarker.state_dict(), plain.state_dict(), rtol=1e-3, atol=1e-5)
 
 
 def test_a_pass_before_the_last_ones_gradient_is_done_as_ever() -> None:
