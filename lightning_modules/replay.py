@@ -122,6 +122,11 @@ class Passes:
         output: LandmarkerOutput = self.landmarker(images) if known is None or known.pending else known(images)
         return output
 
+    @property
+    def recorded(self) -> bool:
+        """Whether any pass is a recording by now."""
+        return any(self._recorded.values())
+
     def _known(self, images: Tensor) -> "_Pass | None":
         """The recording for such a pass, made now if its turn has come."""
         manner = self._manner(images)

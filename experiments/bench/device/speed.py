@@ -50,13 +50,17 @@ def network_findings(
         target = 0.2 + 0.6 * torch.rand(batch, 68, 2, device=device)
         for recorded in (False, True) if cuda else (False,):
             what = f"SLPT {form}, {size} px, batch {batch}{', as CUDA graphs' if recorded else ''}"
-            step = _step(landmarker, Passes(landmarker) if recorded else landmarker, adam, images, target, device)
+            passes = Passes(landmarker)
+            step = _step(landmarker, passes if recorded else landmarker, adam, images, target, device)
             try:
                 rate = batch / _best(step, device, 5)
                 # What a graph computes with is its own, and not counted.
                 memory = "" if recorded else f", {peak_bytes(step, device) / 2**20:.0f} MiB"
             except torch.cuda.OutOfMemoryError:
                 yield Finding(what, "does not fit in memory")
+                continue
+            if recorded and not passes.recorded:
+                yield Finding(what, "could not be recorded (the log says why)")
                 continue
             best = max(best, rate)
             busy = f", computing {100 * _busy(step, batch / rate):.0f} % of the time" if cuda else ""
