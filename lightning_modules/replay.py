@@ -26,6 +26,7 @@ _MOST: Final = 4
 _WARM_UP: Final = 3
 """Passes before a recording, in which libraries choose their algorithms and set up their workspaces."""
 
+
 class Recorded(Protocol):
     """A pass that can be repeated: forward, and backward."""
 
@@ -156,11 +157,11 @@ class Passes:
 class _Place(NamedTuple):
     """Stands for a tensor in an output that is yet to be put together."""
 
-    index: int
+    number: int
 
 
 class _Pass:
-    """One recording, and the landmarker's output put together from it: of its own class, with all that the loss needs."""
+    """One recording, and the landmarker's output put together from it, of its own class: the loss may need more."""
 
     def __init__(self, landmarker: Landmarker, images: Tensor, record: Record) -> None:
         self.pending = False
@@ -200,7 +201,7 @@ class _Pass:
     def __call__(self, images: Tensor) -> LandmarkerOutput:
         self.pending = True
         values: Sequence[Tensor] = _Replay.apply(self, images, *self.parameters)
-        output: LandmarkerOutput = apply_to_collection(self.form, _Place, lambda place: values[place.index])
+        output: LandmarkerOutput = apply_to_collection(self.form, _Place, lambda place: values[place.number])
         return output
 
 

@@ -64,7 +64,8 @@ def quantized(model: "onnx.ModelProto", crops: Sequence[npt.NDArray[np.float32]]
 
     Maps are 8-bit from one convolution to the next, the ReLU and the sum between them included: a map quantised before
     its ReLU6 spends most of its 256 steps on values that are then cut off, which cost 0.2 to 0.3 % NME. What is read
-    from the last maps stays float32: heatmaps, softmax, coordinates, and whatever works on these.
+    from the last maps stays float32: heatmaps, softmax, coordinates, and whatever works on these. (A map that windows
+    are cut from is 8-bit where convolutions go on from it, too.)
 
     Args:
         model: in float32; is not changed.

@@ -1,5 +1,7 @@
 """SPIGA's backbone: stacked hourglasses that share heatmaps, attention by facial edges, and the head's pose.
 
+And one in their place that starts from ImageNet's weights, for light forms and short trainings.
+
 Prados-Torreblanca, Buenaposada, Baumela: "Shape Preserving Facial Landmarks with Graph Attention Networks", BMVC 2022.
 The hourglasses shrink and grow by convolutions with weights; no convolution has a bias.
 """
@@ -9,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.backbones.base import Pretrained
+from lightning_modules.backbones.pyramid import PyramidBackbone
 from lightning_modules.landmarkers.base import full_precision
 from lightning_modules.landmarkers.hourglass import Residual
 
@@ -124,9 +128,13 @@ class MultitaskBackbone(nn.Module):
         self.register_buffer("membership", _membership()[..., None, None], persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """From images ``(B, 3, S, S)`` to features ``(B, C, S/4, S/4)`` and each stack's vector ``(B, stacks, C)``."""
+        """From images (RGB in [0, 1], ``(B, 3, S, S)``) to features ``(B, C, S/4, S/4)`` and vectors.
+
+        The vectors are each stack's, shape ``(B, stacks, C)``.
+        """
         with full_precision(images):  # coordinates are among its channels
-            x = self.stem(images)
+            # Published weights take blue first, in [0, 1]: the program's images are as OpenCV has them, / 255.
+            x = self.stem(images.flip(1))
         vectors: list[Tensor] = []
         for i, (hourglass, neck, core_neck) in enumerate(zip(self.hourglasses, self.outs, self.cores, strict=True)):
             features, core = hourglass(x)
@@ -141,6 +149,48 @@ class MultitaskBackbone(nn.Module):
         edges = F.conv2d(self.edges[i](features).sigmoid(), self.membership).clamp_max(1)
         attended: Tensor = self.maps[i](features) * self.points[i](features).sigmoid() * edges
         return attended
+
+
+class PyramidMultitask(nn.Module):
+    """The same from a feature pyramid over any convolutional timm network: one vector, no heatmaps.
+
+    The pose is read off its map, halved until it is 4 cells wide as the hourglasses' core is.
+
+    Args:
+        name: timm's name.
+        levels: how often the map at a quarter of the images' side is halved.
+        channels: of that map, a multiple of 4.
+        pretrained: see :func:`~lightning_modules.backbones.timm_network.timm_network`.
+        channels_last: run the pyramid in that memory format.
+
+    Raises:
+        ValueError: timm has no such network, or it has no feature map of stride 4.
+        WeightsError: the pretrained weights cannot be loaded.
+    """
+
+    image_mean: Tensor
+    image_std: Tensor
+
+    def __init__(
+        self, name: str, levels: int, channels: int, pretrained: Pretrained = False, channels_last: bool = False
+    ) -> None:
+        super().__init__()
+        self.pyramid, self.channels_last = PyramidBackbone(name, channels, pretrained), channels_last
+        # In the state dict, as of every landmarker that starts from ImageNet: weights are right for one normalisation.
+        self.register_buffer("image_mean", torch.tensor(self.pyramid.mean).view(3, 1, 1))
+        self.register_buffer("image_std", torch.tensor(self.pyramid.std).view(3, 1, 1))
+        halved = (ConvNorm(channels, channels, 2, 2) for _ in range(levels))
+        self.core = nn.Sequential(*halved, _neck(channels, 2))
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """From images (RGB in [0, 1], ``(B, 3, S, S)``) to features ``(B, C, S/4, S/4)`` and a vector ``(B, 1, C)``."""
+        images = (images - self.image_mean) / self.image_std
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.pyramid(images)
+        return features, self.core(features).flatten(1)[:, None]
 
 
 def _neck(channels: int, halvings: int) -> nn.Sequential:

@@ -5,19 +5,20 @@ Prados-Torreblanca, Buenaposada, Baumela: "Shape Preserving Facial Landmarks wit
 
 import logging
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
+from lightning_modules.backbones.base import Pretrained
 from lightning_modules.devices import constant
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput, full_precision
 from lightning_modules.landmarkers.losses import weighted_mean
 from lightning_modules.landmarkers.patches import sample_windows
 from lightning_modules.landmarkers.reference_shape import check_shapes, read_face
-from lightning_modules.landmarkers.spiga.backbone import CORE, MultitaskBackbone
+from lightning_modules.landmarkers.spiga.backbone import CORE, MultitaskBackbone, PyramidMultitask
 from lightning_modules.landmarkers.spiga.face_3d import MEAN_FACE_3D, read_face_3d, structure_from_motion
 from lightning_modules.landmarkers.spiga.graph_attention import StepRegressor, perceptron, relative_positions
 from lightning_modules.landmarkers.spiga.head_pose import fit_pose, project
@@ -25,6 +26,8 @@ from lightning_modules.weights import Published, start_from
 
 log = logging.getLogger(__name__)
 
+HOURGLASSES: Final = "hourglasses"
+"""The published backbone."""
 STRIDE = 4
 """Pixels of the crop to a cell of the feature map."""
 LINEAR_FROM = 1 / 64
@@ -94,10 +97,16 @@ class SPIGA(Landmarker):
     The published weights go with crops of 1.6 × the face's box and with the published 3D face; give its file as
     ``face_3d``, since poses are in its units.
 
+    Another backbone in the hourglasses' place starts from ImageNet's weights: of 2,012 photos, hourglasses do not learn
+    to see poses in 40 epochs (docs/results/loose-boxes.md).
+
     Args:
         image_size: side of the crops, in pixels: 64, 128, 256 (published), 512, ...
+        backbone: ``hourglasses`` for the published ones, or any timm CNN with ``features_only``.
+        pretrained: ImageNet weights to start another backbone from: true for timm's (from its hub), ``package`` for
+            those of an installed Python package, false for none. Not used where ``weights`` is given.
         channels: of the feature map, a multiple of 8.
-        stacks: hourglasses one after the other.
+        stacks: hourglasses one after the other; another backbone has none.
         steps: steps of refinement.
         embed_dim: width of the embedded landmarks, a multiple of 4.
         graph_dim: width of the graph attention, a multiple of 8.
@@ -109,15 +118,18 @@ class SPIGA(Landmarker):
         face_3d: file with the 3D face: ``.npy`` of shape ``(68, 3)``, or the published text file. Built in if None.
             :meth:`fit_shapes` and a 3D face in ``weights`` replace it.
         pose_weight: of the poses' error in the loss; the target is the pose fitted to the labelled landmarks.
+        channels_last: run another backbone in that memory format, which is quicker for most on CPUs and tensor cores.
 
     Raises:
         ValueError: arguments that do not go together.
-        WeightsError: ``weights`` or ``face_3d`` cannot be read or does not fit.
+        WeightsError: ``weights`` or ``face_3d`` cannot be read or does not fit; pretrained weights cannot be loaded.
     """
 
     def __init__(
         self,
         image_size: int = 256,
+        backbone: str = HOURGLASSES,
+        pretrained: Pretrained = False,
         channels: int = 256,
         stacks: int = 4,
         steps: int = 3,
@@ -129,6 +141,7 @@ class SPIGA(Landmarker):
         weights: str | None = None,
         face_3d: str | None = None,
         pose_weight: float = 0.1,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         levels = (image_size // (STRIDE * CORE)).bit_length() - 1
@@ -141,7 +154,11 @@ class SPIGA(Landmarker):
         self.image_size, self.pose_weight = image_size, pose_weight
         self.from_weights = weights is not None
         self.windows, self.window_points = [window / 2**step for step in range(steps)], window_points
-        self.backbone = MultitaskBackbone(levels, channels, stacks)
+        self.backbone: nn.Module = (
+            MultitaskBackbone(levels, channels, stacks)
+            if backbone == HOURGLASSES
+            else PyramidMultitask(backbone, levels, channels, False if weights else pretrained, channels_last)
+        )
         self.pose_head = nn.Linear(channels, 6)
         positions = [2 * (NUM_LANDMARKS - 1), embed_dim // 2, embed_dim // 2, embed_dim]
         self.position_encoders = nn.ModuleList(perceptron(positions) for _ in range(steps))
@@ -161,7 +178,7 @@ class SPIGA(Landmarker):
 
     def features(self, images: Tensor) -> Tensor:
         """The last hourglass's map, shape ``(B, channels, S/4, S/4)``, which windows are cut from."""
-        features: Tensor = self.backbone(images.flip(1))[0]
+        features: Tensor = self.backbone(images)[0]
         return features
 
     def forward(self, images: Tensor) -> SPIGAOutput:
@@ -170,8 +187,7 @@ class SPIGA(Landmarker):
         Returns:
             ``stages`` of shape ``(B, steps, 68, 2)``, ``poses`` and the ``initial`` landmarks.
         """
-        # Published weights take blue first, in [0, 1]: the program's images are as OpenCV has them, / 255.
-        features, vectors = self.backbone(images.flip(1))
+        features, vectors = self.backbone(images)
         with full_precision(vectors):
             poses = self.pose_head(vectors.float())
             pose = poses[:, -1]

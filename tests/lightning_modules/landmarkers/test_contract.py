@@ -43,7 +43,7 @@ def light(name: str, imagenet: bool = False, **overrides: Any) -> Landmarker:
     """The shipped light form, on crops of a quarter of its pixels; hourglasses have no ImageNet weights."""
     if name == "star":
         overrides |= {"levels": 2, "channels": 32}
-    if name not in ("spiga", "star"):
+    if name != "star":
         overrides["pretrained"] = "package" if imagenet else False
     return configured(f"{name}.yaml", f"{name}.quick.yaml", image_size=SIZE, **overrides)
 
@@ -107,7 +107,7 @@ def test_its_weights_come_back_from_a_file(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(value, again[key]) for key, value in landmarker.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["slpt", "hrnet", "openpose", "sbr", "integral"])
+@pytest.mark.parametrize("name", ["slpt", "hrnet", "openpose", "spiga", "sbr", "integral"])
 def test_channels_last_changes_the_speed_only(name: str) -> None:
     plain, quick = (light(name, channels_last=last).eval() for last in (False, True))
     quick.load_state_dict(plain.state_dict())

@@ -92,7 +92,9 @@ def test_what_works_on_coordinates_stays_in_float(name: str) -> None:
     made = {output: node for node in small.graph.node for output in node.output}
     for node in small.graph.node:
         if node.op_type in ("GridSample", "MatMul", "Softmax", "Gemm", "ArgMax", "ReduceSum", "LayerNormalization"):
-            assert all(name not in made or made[name].op_type != "DequantizeLinear" for name in node.input), node.name
+            # Light SPIGA samples windows of a map that convolutions read too; where, is not in 8 bits.
+            read = node.input[1:] if node.op_type == "GridSample" else node.input
+            assert all(name not in made or made[name].op_type != "DequantizeLinear" for name in read), node.name
     outputs = [made[one.name].op_type for one in small.graph.output]
     assert "DequantizeLinear" not in outputs
     assert any(node.op_type == "QuantizeLinear" for node in small.graph.node)

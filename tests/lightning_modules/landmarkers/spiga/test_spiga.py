@@ -160,8 +160,32 @@ def test_untrained_it_starts_from_the_frontal_face() -> None:
 
 
 def test_images_go_in_blue_first() -> None:
-    network, images = SPIGA(**TINY).eval(), rand(1, 3, 64, 64)
-    torch.testing.assert_close(network.features(images), network.backbone(images.flip(1))[0])
+    backbone, images, seen = SPIGA(**TINY).eval().backbone, rand(1, 3, 64, 64), []
+    backbone.get_submodule("stem").register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    backbone(images)
+    assert torch.equal(seen[0], images.flip(1))
+
+
+class TestAnotherBackbone:
+    LITE = TINY | {"backbone": "tf_efficientnet_lite0"}
+
+    def test_its_map_has_the_hourglasses_stride_and_gives_one_pose(self) -> None:
+        network, images = SPIGA(**self.LITE).eval(), rand(2, 3, 64, 64)
+        output = network(images)
+        assert output.features.shape == (2, 16, 16, 16)
+        assert output.poses.shape == (2, 1, 6)
+        assert output.stages.shape == (2, 3, 68, 2)
+
+    def test_images_go_in_as_its_weights_want_them(self) -> None:
+        """EfficientNet-Lite as TensorFlow has it: red first, in [-1, 1]."""
+        backbone, images, seen = SPIGA(**self.LITE).eval().backbone, rand(1, 3, 64, 64), []
+        backbone.get_submodule("pyramid").register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        backbone(images)
+        torch.testing.assert_close(seen[0], 2 * images - 1)
+
+    def test_a_name_that_timm_lacks_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="timm has no network 'hourglass'"):
+            SPIGA(**TINY, backbone="hourglass")
 
 
 def test_its_loss_is_smooth_l1_of_landmarks_and_poses() -> None:
