@@ -10,7 +10,8 @@ import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.faces import ChosenFaces, Face, FaceBatch, FaceSample, FaceSet, FloatArray, TrainBatch, collate
+from datamodules.face_sets import ChosenFaces
+from datamodules.faces import Face, FaceBatch, FaceSample, FaceSet, FloatArray, TrainBatch, collate
 from datamodules.ibug68 import NUM_LANDMARKS
 from datamodules.kept import Cut, FaceDataset, PlainCrops, WholeFaces
 

@@ -11,16 +11,8 @@ from torch.utils.data import DataLoader
 
 from datamodules.base import FaceDataModule, read_tests
 from datamodules.experiment import ExperimentDataModule, Roles
-from datamodules.faces import (
-    BoxedFaces,
-    DataError,
-    FaceSet,
-    FloatArray,
-    JoinedFaces,
-    SomeFaces,
-    TrainBatch,
-    UnlabelledFaces,
-)
+from datamodules.face_sets import BoxedFaces, JoinedFaces, SomeFaces, UnlabelledFaces
+from datamodules.faces import DataError, FaceSet, FloatArray, TrainBatch
 from datamodules.files import OnError
 from datamodules.loading import TestSet, chosen_workers
 from datamodules.ranges import at_least

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from datamodules.faces import ChosenFaces, FaceSet, JoinedFaces
+from datamodules.face_sets import ChosenFaces, JoinedFaces
+from datamodules.faces import FaceSet
 from datamodules.loading import TestSet
 from experiments.scoring import Protocol, SubsetScores, score
 from lightning_modules.landmarkers.base import Landmarker

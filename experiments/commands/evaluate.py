@@ -13,7 +13,8 @@ import torch
 from callbacks.countdown import Countdown
 from callbacks.nme_table import ProtocolScores, print_protocols, print_scores
 from datamodules.datasets import FolderDataModule
-from datamodules.faces import BoxedFaces, DataError, FaceSet
+from datamodules.face_sets import BoxedFaces
+from datamodules.faces import DataError, FaceSet
 from datamodules.files import FileFaces
 from datamodules.loading import TestSet
 from datamodules.transforms import StartBox

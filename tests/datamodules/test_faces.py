@@ -5,18 +5,8 @@ import pytest
 import torch
 
 from datamodules import loading
-from datamodules.faces import (
-    ChosenFaces,
-    Face,
-    FaceSample,
-    FaceSet,
-    FloatArray,
-    JoinedFaces,
-    SomeFaces,
-    TrainBatch,
-    UnlabelledFaces,
-    collate,
-)
+from datamodules.face_sets import ChosenFaces, JoinedFaces, SomeFaces, UnlabelledFaces
+from datamodules.faces import Face, FaceSample, FaceSet, FloatArray, TrainBatch, collate
 from datamodules.synthetic import draw_face
 from datamodules.synthetic.dataset import SyntheticFaces
 

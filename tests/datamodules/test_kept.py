@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from datamodules.datasets import FolderDataModule
-from datamodules.faces import Face, FaceSample, FaceSet, FloatArray, UnlabelledFaces
+from datamodules.face_sets import UnlabelledFaces
+from datamodules.faces import Face, FaceSample, FaceSet, FloatArray
 from datamodules.formats import read_image
 from datamodules.kept import Cut, FaceDataset, PlainCrops, Shelf, WholeFaces
 from datamodules.setting import SettingDataModule

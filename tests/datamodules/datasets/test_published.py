@@ -13,7 +13,8 @@ import pytest
 
 from datamodules.base import FaceDataModule
 from datamodules.datasets import ArtiFaceDataModule, CariFaceDataModule, W300DataModule
-from datamodules.faces import DataError, JoinedFaces
+from datamodules.face_sets import JoinedFaces
+from datamodules.faces import DataError
 from datamodules.files import FileFaces
 from datamodules.formats import read_pts, write_pts
 from datamodules.ibug68 import FRONTAL_TURN, sideways_turn

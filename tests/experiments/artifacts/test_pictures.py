@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from datamodules.faces import ChosenFaces, JoinedFaces, SomeFaces, UnlabelledFaces
+from datamodules.face_sets import ChosenFaces, JoinedFaces, SomeFaces, UnlabelledFaces
 from datamodules.files import FileFaces
 from datamodules.layout import Entry
 from experiments.artifacts.pictures import PictureContents, pictures_of

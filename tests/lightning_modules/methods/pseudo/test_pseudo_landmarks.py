@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.faces import Face, FaceBatch, UnlabelledFaces
+from datamodules.face_sets import UnlabelledFaces
+from datamodules.faces import Face, FaceBatch
 from datamodules.ibug68 import FLIP_PERMUTATION
 from datamodules.kept import PlainCrops
 from datamodules.loading import evaluation_loader

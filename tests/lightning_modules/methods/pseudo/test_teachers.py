@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.weight_average import WeightAverage
-from datamodules.faces import UnlabelledFaces
+from datamodules.face_sets import UnlabelledFaces
 from lightning_modules.landmarkers import Landmarker, LandmarkerOutput, OnnxLandmarker
 from lightning_modules.landmarkers.fixed import InputFormat, OutputFormat
 from lightning_modules.landmarkers.inference import Found, Inference
