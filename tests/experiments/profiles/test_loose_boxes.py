@@ -14,7 +14,7 @@ def test_it_covers_the_loose_box_that_landmarkers_are_measured_with() -> None:
     )
     found = WarpmarkCLI(chosen.arguments(), run=False).data.augmentation
     assert found == Augmentation(scale=(0.72, 1.15), translation=0.1)
-    for landmarker in ("slpt", "star"):
+    for landmarker in ("slpt", "spiga", "star"):
         light = Choices("gzsl_artiface", landmarker=landmarker, overrides={"trainer.accelerator": "cpu"})
         assert WarpmarkCLI(light.arguments(), run=False).data.augmentation == found, "their light forms' default"
     # How large a face is in a crop by that box, over a plain crop; and how far off, as a share of the crop's side.
