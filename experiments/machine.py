@@ -4,11 +4,16 @@ import ctypes
 import os
 from typing import Final
 
+_POLICY: Final = "OMP_WAIT_POLICY"
 ENVIRONMENT: Final = {
-    # OpenMP threads that wait at a barrier sleep instead of spinning: beside another process on the same cores,
-    # spinning threads take the time of the very thread that they wait for.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    # The same for Intel's OpenMP.
+    # OpenMP threads that wait at a barrier soon sleep instead of spinning for long: beside another process on the same
+    # cores, spinning threads take the time of the very thread that they wait for.
+    _POLICY: "PASSIVE",
+    # But not at once, since a layer ends with a barrier, and threads that sleep take long to wake: on two idle cores a
+    # light landmarker's step then takes half as long again, no less than with one thread. GNU's OpenMP, which torch
+    # brings along on Linux, spins so often, some 50 µs (docs/results/speed.md).
+    "GOMP_SPINCOUNT": "1000",
+    # As the first, for Intel's OpenMP.
     "KMP_BLOCKTIME": "0",
 }
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
@@ -20,10 +25,13 @@ _ALLOCATOR_SETTINGS: Final = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"
 def prepare_process() -> None:
     """Set what torch and its libraries read when they are imported, and keep freed memory within the process.
 
-    A variable that is set already stays. What other processes this one starts inherits the variables.
+    A variable that is set already stays, and a user's policy is not undone by a count of ours. Processes that this one
+    starts inherit the variables.
     """
+    ours = _POLICY not in os.environ
     for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+        if ours or name != "GOMP_SPINCOUNT":
+            os.environ.setdefault(name, value)
     if not any(name in os.environ for name in _ALLOCATOR_SETTINGS):
         keep_memory()
 

@@ -33,7 +33,7 @@ print(json.dumps(dict(os.environ)))
 """
 
 
-def test_threads_sleep_where_they_wait() -> None:
+def test_threads_sleep_where_they_wait_long() -> None:
     found = said(STARTED)
     assert {name: found[name] for name in ENVIRONMENT} == ENVIRONMENT
 
@@ -42,6 +42,12 @@ def test_the_users_setting_wins() -> None:
     given = dict.fromkeys(ENVIRONMENT, "users")
     found = said(STARTED, **given)
     assert {name: found[name] for name in ENVIRONMENT} == given
+
+
+def test_the_users_policy_is_not_undone() -> None:
+    found = said(STARTED, OMP_WAIT_POLICY="ACTIVE")
+    assert found["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" not in found
 
 
 FAULTS = """
