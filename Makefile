@@ -57,8 +57,8 @@ VARIABLES := PYTHON VENV SETTING METHOD LANDMARKER PROFILE DATA SOURCE TARGET TE
 	ARGS CKPT OUT OF INPUT DETECTOR OVERWRITE PHOTO STYLISED RUNS FROM TO PRECISION IMAGES NAME MADE_BY TRAINED_ON WEIGHTS \
 	PEERS BESIDE SHELL BIN RUN
 # They reach the program in its environment.
-OF_OTHERS := MAKE% -% WANDB_% CUDA_% OMP_% MKL_% KMP_% NCCL_% TORCH_% PYTORCH_% PL_% HF_% PYTHON% UV_% PIP_% SLURM_% MALLOC_% LC_% \
-	LANG PATH HOME TMPDIR XDG_%
+OF_OTHERS := MAKE% -% WANDB_% CUDA_% OMP_% GOMP_% MKL_% KMP_% NCCL_% TORCH_% PYTORCH_% PL_% HF_% PYTHON% UV_% PIP_% SLURM_% \
+	MALLOC_% LC_% LANG PATH HOME TMPDIR XDG_%
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 unknown := $(filter-out $(VARIABLES) $(OF_OTHERS),$(given))
 nearest = $(shell $(PYTHON) -c 'import difflib, sys; name, *known = sys.argv[1:]; \

@@ -14,6 +14,7 @@ FLOORS = {
             "ranges",
             "ibug68",
             "faces",
+            "face_sets",
             "formats",
             "checks",
             "layout",
