@@ -95,7 +95,7 @@ def made(venv: Path, words: list[str]) -> list[list[str]]:
     """The words of each run of Python that make makes of these."""
     said = venv / "said"
     said.unlink(missing_ok=True)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
     done = subprocess.run([*words, f"VENV={venv}"], cwd=ROOT, capture_output=True, text=True, check=False, env=clean)
     assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
     return [run.split("\n") for run in said.read_text().strip("\n").split("\n\n")] if said.exists() else []

@@ -15,7 +15,7 @@ QUOTED = """make train METHOD=stylize ARGS="--trainer.max_epochs=3 --data.seed='
 @pytest.fixture(autouse=True)
 def nothing_from_make_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `make test` exports to these tests is not given by the user of the make that they run."""
-    for name in ("SETTING", "PROFILE", "SEED", "GRID", "SWEEP"):
+    for name in ("SETTING", "PROFILE", "SEED", "GRID", "SWEEP", "ARGS"):
         monkeypatch.delenv(name, raising=False)
 
 
