@@ -13,7 +13,34 @@ from datamodules.faces import Face, FaceSet, FloatArray, landmark_box
 _Value = TypeVar("_Value")
 
 
-class UnlabelledFaces(FaceSet):
+class _FacesOf(FaceSet):
+    """Another set's faces, changed one by one.
+
+    Args:
+        faces: the set.
+    """
+
+    def __init__(self, faces: FaceSet) -> None:
+        self.faces = faces
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    @property
+    def has_landmarks(self) -> bool:
+        return self.faces.has_landmarks
+
+    def subsets(self) -> list[tuple[str, ...]]:
+        return self.faces.subsets()
+
+    def shapes(self) -> list[FloatArray]:
+        return self.faces.shapes()
+
+    def files(self) -> list[Path]:
+        return self.faces.files()
+
+
+class UnlabelledFaces(_FacesOf):
     """A face set without its landmarks, so that the labels of a target never reach training.
 
     Args:
@@ -23,23 +50,15 @@ class UnlabelledFaces(FaceSet):
     """
 
     def __init__(self, faces: FaceSet, oracle_box: bool = False) -> None:
-        self.faces, self.oracle_box = faces, oracle_box
-
-    def __len__(self) -> int:
-        return len(self.faces)
+        super().__init__(faces)
+        self.oracle_box = oracle_box
 
     @property
     def has_landmarks(self) -> bool:
         return False
 
-    def subsets(self) -> list[tuple[str, ...]]:
-        return self.faces.subsets()
-
     def shapes(self) -> list[FloatArray]:
         return []
-
-    def files(self) -> list[Path]:
-        return self.faces.files()
 
     def fingerprint(self) -> str:
         return f"unlabelled(oracle_box={self.oracle_box}):{self.faces.fingerprint()}"
@@ -56,7 +75,7 @@ class UnlabelledFaces(FaceSet):
         return replace(face, landmarks=None, box=box)
 
 
-class BoxedFaces(FaceSet):
+class BoxedFaces(_FacesOf):
     """A face set with boxes of its own in the place of those given, e.g. detected ones.
 
     Args:
@@ -66,26 +85,11 @@ class BoxedFaces(FaceSet):
 
     def __init__(self, faces: FaceSet, boxes: Sequence[FloatArray | None]) -> None:
         assert len(faces) == len(boxes), "a box, or None, for each face"
-        self.faces, self.boxes = faces, list(boxes)
-
-    def __len__(self) -> int:
-        return len(self.faces)
-
-    @property
-    def has_landmarks(self) -> bool:
-        return self.faces.has_landmarks
-
-    def subsets(self) -> list[tuple[str, ...]]:
-        return self.faces.subsets()
-
-    def shapes(self) -> list[FloatArray]:
-        return self.faces.shapes()
+        super().__init__(faces)
+        self.boxes = list(boxes)
 
     def frontal(self) -> list[int]:
         return self.faces.frontal()
-
-    def files(self) -> list[Path]:
-        return self.faces.files()
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()

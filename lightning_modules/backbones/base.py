@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 Pretrained = bool | Literal["package"]
 """Weights to start from: true for the library's own, downloaded on first use or from its cache; ``"package"`` for those
@@ -28,6 +29,29 @@ class Normalization:
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"mean={self.mean}, std={self.std}: expected three numbers each, std above 0.")
+
+
+class Normalizing(nn.Module):
+    """A network that normalises its crops itself.
+
+    Mean and standard deviation are part of the state dict, since weights are right for the one normalisation they were
+    trained with.
+    """
+
+    image_mean: Tensor
+    image_std: Tensor
+    channels_last: bool
+
+    def set_normalization(self, how: Normalization, channels_last: bool) -> None:
+        """What :meth:`normalized` does, and whether its result is in that memory format."""
+        self.channels_last = channels_last
+        for name, values in (("image_mean", how.mean), ("image_std", how.std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Crops (RGB in [0, 1], shape ``(B, 3, S, S)``) as the network takes them."""
+        images = (images - self.image_mean) / self.image_std
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
 
 class Backbone(nn.Module):

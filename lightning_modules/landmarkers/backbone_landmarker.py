@@ -6,7 +6,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.backbones.base import Backbone, Normalization
+from lightning_modules.backbones.base import Backbone, Normalization, Normalizing
 from lightning_modules.backbones.timm_network import TimmFeatures
 from lightning_modules.landmarkers.base import Landmarker, LandmarkerOutput
 
@@ -14,12 +14,11 @@ NORMALIZATION: Final = frozenset({"image_mean", "image_std"})
 """The tensors of a state dict that hold it."""
 
 
-class BackboneLandmarker(Landmarker):
+class BackboneLandmarker(Landmarker, Normalizing):
     """Normalises crops for the backbone and computes its feature map; subclasses find the landmarks in it.
 
-    Mean and standard deviation are part of the state dict, since weights are right for the one normalisation they were
-    trained with: they come with weights into whatever landmarker these are loaded into. A state dict without them, of
-    an earlier version or of an author, leaves the landmarker its own.
+    Mean and standard deviation come with weights into whatever landmarker these are loaded into. A state dict without
+    them, of an earlier version or of an author, leaves the landmarker its own.
 
     Args:
         image_size: side of the crops, in pixels.
@@ -32,8 +31,6 @@ class BackboneLandmarker(Landmarker):
         ValueError: ``image_size`` is no such multiple.
     """
 
-    image_mean: Tensor
-    image_std: Tensor
     backbone: Backbone | TimmFeatures
 
     def __init__(
@@ -49,11 +46,8 @@ class BackboneLandmarker(Landmarker):
             raise ValueError(
                 f"image_size is {image_size}; expected a multiple of {multiple}, by which this network divides it."
             )
-        self.image_size, self.channels_last = image_size, channels_last
-        self.backbone = backbone
-        how = normalization or Normalization(backbone.mean, backbone.std)
-        for name, values in (("image_mean", how.mean), ("image_std", how.std)):
-            self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
+        self.image_size, self.backbone = image_size, backbone
+        self.set_normalization(normalization or Normalization(backbone.mean, backbone.std), channels_last)
         self.register_load_state_dict_pre_hook(_keep_normalization)  # type: ignore[no-untyped-call]
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
@@ -64,10 +58,7 @@ class BackboneLandmarker(Landmarker):
 
     def features(self, images: Tensor) -> Tensor:
         """The feature map that landmarks are read from, of ``images`` (RGB in [0, 1], shape ``(B, 3, S, S)``)."""
-        images = (images - self.image_mean) / self.image_std
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return self.neck(self.backbone(images))
+        return self.neck(self.backbone(self.normalized(images)))
 
     def neck(self, maps: Any) -> Tensor:
         """From the backbone's output to one feature map: unchanged, unless a subclass's backbone gives several maps."""

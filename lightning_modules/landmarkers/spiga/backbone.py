@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.ibug68 import NUM_LANDMARKS
-from lightning_modules.backbones.base import Pretrained
+from lightning_modules.backbones.base import Normalization, Normalizing, Pretrained
 from lightning_modules.backbones.pyramid import PyramidBackbone
 from lightning_modules.landmarkers.base import full_precision
 from lightning_modules.landmarkers.hourglass import Residual
@@ -151,7 +151,7 @@ class MultitaskBackbone(nn.Module):
         return attended
 
 
-class PyramidMultitask(nn.Module):
+class PyramidMultitask(Normalizing):
     """The same from a feature pyramid over any convolutional timm network: one vector, no heatmaps.
 
     The pose is read off its map, halved until it is 4 cells wide as the hourglasses' core is.
@@ -168,17 +168,12 @@ class PyramidMultitask(nn.Module):
         WeightsError: the pretrained weights cannot be loaded.
     """
 
-    image_mean: Tensor
-    image_std: Tensor
-
     def __init__(
         self, name: str, levels: int, channels: int, pretrained: Pretrained = False, channels_last: bool = False
     ) -> None:
         super().__init__()
-        self.pyramid, self.channels_last = PyramidBackbone(name, channels, pretrained), channels_last
-        # In the state dict, as of every landmarker that starts from ImageNet: weights are right for one normalisation.
-        self.register_buffer("image_mean", torch.tensor(self.pyramid.mean).view(3, 1, 1))
-        self.register_buffer("image_std", torch.tensor(self.pyramid.std).view(3, 1, 1))
+        self.pyramid = PyramidBackbone(name, channels, pretrained)
+        self.set_normalization(Normalization(self.pyramid.mean, self.pyramid.std), channels_last)
         halved = (ConvNorm(channels, channels, 2, 2) for _ in range(levels))
         self.core = nn.Sequential(*halved, _neck(channels, 2))
         if channels_last:
@@ -186,10 +181,7 @@ class PyramidMultitask(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """From images (RGB in [0, 1], ``(B, 3, S, S)``) to features ``(B, C, S/4, S/4)`` and a vector ``(B, 1, C)``."""
-        images = (images - self.image_mean) / self.image_std
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.pyramid(images)
+        features: Tensor = self.pyramid(self.normalized(images))
         return features, self.core(features).flatten(1)[:, None]
 
 
