@@ -262,6 +262,18 @@ def test_links() -> None:
     assert wrong == []
 
 
+def test_what_the_site_includes_has_no_relative_links() -> None:
+    """Such a link cannot be right in both places: in the file itself, and on the page that includes it."""
+    included = [
+        ROOT / name
+        for page in (ROOT / "docs").rglob("*.md")
+        for name in re.findall(r'^--8<-- "(.+)"$', page.read_text(), re.M)
+    ]
+    links = {page.name: re.findall(r"\]\((?!https://)([^)\s]+)\)", prose(page)) for page in included}
+    assert "CHANGELOG.md" in links
+    assert {page: found for page, found in links.items() if found} == {}
+
+
 def test_every_page_of_results_is_listed() -> None:
     folder = ROOT / "docs/results"
     listed = set(re.findall(r"\]\(([\w.-]+\.md)\)", (folder / "index.md").read_text()))
