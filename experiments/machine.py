@@ -12,7 +12,7 @@ ENVIRONMENT: Final = {
     # But not at once, since a layer ends with a barrier, and threads that sleep take long to wake: on two idle cores a
     # light landmarker's step then takes half as long again, no less than with one thread. GNU's OpenMP, which torch
     # brings along on Linux, spins so often, some 50 µs (docs/results/speed.md).
-    "GOMP_SPINCOUNT": "1000",
+    "GOMP_SPINCOUNT": "3000",
     # As the first, for Intel's OpenMP.
     "KMP_BLOCKTIME": "0",
 }

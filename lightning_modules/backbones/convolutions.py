@@ -8,6 +8,7 @@ from timm.layers import Conv2dSame, pad_same
 from torch import Tensor, nn
 
 from lightning_modules.devices import eager_on_cpu
+from lightning_modules.processor import has_avx512
 
 _FAST = 3
 """Side of the largest depthwise kernel whose gradient is fast: that of 5×5 takes 10 to 25 times as long as of 3×3."""
@@ -93,7 +94,7 @@ def _joined(parts: list[tuple[int, Tensor]], dim: int) -> Tensor:
 def _learns_here(images: Tensor, weight: Tensor) -> bool:
     """Whether a gradient will be wanted, in 32 bits, of what is computed on a CPU."""
     learns = torch.is_grad_enabled() and weight.requires_grad
-    return learns and eager_on_cpu(images) and not torch.is_autocast_enabled("cpu")
+    return learns and eager_on_cpu(images) and has_avx512() and not torch.is_autocast_enabled("cpu")
 
 
 def _convolved(images: Tensor, module: nn.Conv2d, padding: Pair) -> Tensor:
