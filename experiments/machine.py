@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import time
+from pathlib import Path
 from typing import Final
 
 _POLICY: Final = "OMP_WAIT_POLICY"
@@ -9,13 +11,16 @@ ENVIRONMENT: Final = {
     # OpenMP threads that wait at a barrier soon sleep instead of spinning for long: beside another process on the same
     # cores, spinning threads take the time of the very thread that they wait for.
     _POLICY: "PASSIVE",
-    # But not at once, since a layer ends with a barrier, and threads that sleep take long to wake: on two idle cores a
-    # light landmarker's step then takes half as long again, no less than with one thread. GNU's OpenMP, which torch
-    # brings along on Linux, spins so often, some 50 µs (docs/results/speed.md).
-    "GOMP_SPINCOUNT": "3000",
-    # As the first, for Intel's OpenMP.
+    # The same for Intel's OpenMP.
     "KMP_BLOCKTIME": "0",
 }
+_SPINS: Final = "GOMP_SPINCOUNT"
+_FEW_SPINS, _MANY_SPINS = "1000", "10000"
+"""How often a thread looks before it sleeps, in GNU's OpenMP, which torch brings along on Linux: for 25 to 50 µs where
+another process computes, else for a quarter to half a millisecond. Not never, since every layer ends with a barrier and
+a thread that sleeps takes long to wake: on two idle cores a step then takes half as long again, no less than with one
+thread (docs/results/speed.md)."""
+_LOAD: Final = Path("/proc/loadavg")
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """Options of glibc's ``mallopt`` (malloc.h)."""
 _ALLOCATOR_SETTINGS: Final = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
@@ -28,12 +33,35 @@ def prepare_process() -> None:
     A variable that is set already stays, and a user's policy is not undone by a count of ours. Processes that this one
     starts inherit the variables.
     """
-    ours = _POLICY not in os.environ
+    if _POLICY not in os.environ and _SPINS not in os.environ:
+        os.environ[_SPINS] = _MANY_SPINS if cores_are_free() else _FEW_SPINS
     for name, value in ENVIRONMENT.items():
-        if ours or name != "GOMP_SPINCOUNT":
-            os.environ.setdefault(name, value)
+        os.environ.setdefault(name, value)
     if not any(name in os.environ for name in _ALLOCATOR_SETTINGS):
         keep_memory()
+
+
+def cores_are_free(looks: int = 6, pause: float = 0.002) -> bool:
+    """Whether other processes leave as many of the machine's cores free as this one has threads to compute with.
+
+    Args:
+        looks: how often to count what is running; the fewest count, so that what wakes for a moment is left out.
+        pause: seconds between them.
+
+    Returns:
+        What is so now; false where it cannot be known, which it can on Linux.
+    """
+    fewest = None
+    try:
+        for _ in range(looks):
+            # Its fourth field is running/all; this process is one of them. In a container both numbers are its host's.
+            running = int(_LOAD.read_text().split()[3].partition("/")[0]) - 1
+            fewest = running if fewest is None else min(fewest, running)
+            time.sleep(pause)
+        allowed = len(os.sched_getaffinity(0))
+    except (AttributeError, IndexError, OSError, ValueError):  # another system, or something else under that name
+        return False
+    return fewest is not None and fewest + allowed <= (os.cpu_count() or 1)
 
 
 def keep_memory() -> bool:

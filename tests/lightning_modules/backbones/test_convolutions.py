@@ -10,6 +10,12 @@ from torch import Tensor, nn
 from lightning_modules.backbones.convolutions import quicken_convolutions
 
 
+@pytest.fixture(autouse=True)
+def with_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor with AVX-512, where gradients are computed so; whichever this one is."""
+    monkeypatch.setattr("lightning_modules.backbones.convolutions.has_avx512", lambda: True)
+
+
 def compare(plain: nn.Module, images: Tensor) -> None:
     quick = copy.deepcopy(plain)
     quicken_convolutions(quick)
@@ -79,3 +85,11 @@ def test_without_a_gradient_and_in_bfloat16_torchs_own_is_called(monkeypatch: py
         assert convolution(images).dtype == torch.bfloat16
     with pytest.raises(AssertionError, match="not meant"):
         convolution(images)
+
+
+def test_without_avx512_torchs_own_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_modules.backbones.convolutions.has_avx512", lambda: False)
+    convolution = nn.Conv2d(2, 2, 5, padding=2, groups=2)
+    quicken_convolutions(convolution)
+    found = convolution(torch.rand(1, 2, 8, 8))
+    assert "Depthwise" not in type(found.grad_fn).__name__
