@@ -28,7 +28,17 @@ FLOORS = {
         *("synthetic", "datasets", "setting"),
     ),
     "lightning_modules": (
-        *("devices", "coordinates", "sampling", "weights", "finite", "metrics", "standing_out", "training"),
+        *(
+            "processor",
+            "devices",
+            "coordinates",
+            "sampling",
+            "weights",
+            "finite",
+            "metrics",
+            "standing_out",
+            "training",
+        ),
         *("backbones", "landmarkers", "replay", "warping", "augment"),
         *("translation", "methods"),
     ),

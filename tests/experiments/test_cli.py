@@ -333,7 +333,8 @@ def test_a_run_is_tested_again_by_lightnings_command(
     config, last = drawn_run.folder / "config.yaml", drawn_run.folder / "checkpoints/last.ckpt"
     before = config.read_text()
     run("test", f"--config={config}", f"--ckpt_path={last}", "--verbose=true")
-    assert f"{metrics(drawn_run.folder)['average_nme']:.6f}"[:7] in capsys.readouterr().out
+    found = re.findall(r"test/average_nme +│ +([0-9.]+)", capsys.readouterr().out)
+    assert [float(one) for one in found] == [pytest.approx(metrics(drawn_run.folder)["average_nme"], rel=1e-6)]
     assert config.read_text() == before, "which it would take to rerun the run"
 
 
