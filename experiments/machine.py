@@ -45,23 +45,23 @@ def cores_are_free(looks: int = 6, pause: float = 0.002) -> bool:
     """Whether other processes leave as many of the machine's cores free as this one has threads to compute with.
 
     Args:
-        looks: how often to count what is running; the fewest count, so that what wakes for a moment is left out.
+        looks: how often to count what is running, at most; it may be something that wakes for a moment.
         pause: seconds between them.
 
     Returns:
         What is so now; false where it cannot be known, which it can on Linux.
     """
-    fewest = None
     try:
-        for _ in range(looks):
+        spare = (os.cpu_count() or 1) - len(os.sched_getaffinity(0))
+        for look in range(looks):
+            if look:
+                time.sleep(pause)
             # Its fourth field is running/all; this process is one of them. In a container both numbers are its host's.
-            running = int(_LOAD.read_text().split()[3].partition("/")[0]) - 1
-            fewest = running if fewest is None else min(fewest, running)
-            time.sleep(pause)
-        allowed = len(os.sched_getaffinity(0))
+            if int(_LOAD.read_text().split()[3].partition("/")[0]) - 1 <= spare:
+                return True
     except (AttributeError, IndexError, OSError, ValueError):  # another system, or something else under that name
         return False
-    return fewest is not None and fewest + allowed <= (os.cpu_count() or 1)
+    return False
 
 
 def keep_memory() -> bool:

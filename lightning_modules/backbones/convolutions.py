@@ -1,4 +1,4 @@
-"""Convolutions of timm's networks whose gradients torch computes slowly on a CPU."""
+"""Convolutions of timm's networks whose gradients torch computes slowly on a CPU with AVX-512."""
 
 from typing import Any
 
@@ -11,14 +11,15 @@ from lightning_modules.devices import eager_on_cpu
 from lightning_modules.processor import has_avx512
 
 _FAST = 3
-"""Side of the largest depthwise kernel whose gradient is fast: that of 5×5 takes 10 to 25 times as long as of 3×3."""
+"""Side of the largest depthwise kernel whose gradient is fast: that of 5×5 takes 10 to 25 times as long as of 3×3, with
+AVX-512."""
 
 Pair = tuple[int, int]
 """In y and x."""
 
 
 def quicken_convolutions(network: nn.Module) -> None:
-    """Have depthwise convolutions whose kernel is above 3×3 learn faster on a CPU.
+    """Have depthwise convolutions whose kernel is above 3×3 learn faster on a CPU with AVX-512.
 
     Values, parameters and their names stay; gradients do, up to rounding.
     """
@@ -92,7 +93,7 @@ def _joined(parts: list[tuple[int, Tensor]], dim: int) -> Tensor:
 
 
 def _learns_here(images: Tensor, weight: Tensor) -> bool:
-    """Whether a gradient will be wanted, in 32 bits, of what is computed on a CPU."""
+    """Whether a gradient will be wanted, in 32 bits, of what is computed on a CPU with AVX-512."""
     learns = torch.is_grad_enabled() and weight.requires_grad
     return learns and eager_on_cpu(images) and has_avx512() and not torch.is_autocast_enabled("cpu")
 
